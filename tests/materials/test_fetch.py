@@ -1,0 +1,92 @@
+"""A file is the pinned one, or there is one clear message and nothing is left behind."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from materials.cache import sha256
+from materials.errors import DamagedMaterial, MissingMaterial
+from materials.fetch import Package, download
+
+ROOT = Path(__file__).parents[2]
+
+
+def materials(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """``python -m materials`` in a process of its own."""
+    command = [sys.executable, "-m", "materials", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def make_wheel(folder: Path, name: str) -> Package:
+    """Put a wheel without code into ``folder``."""
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return Package(name=name, version="1.0", file=path.name, sha256=sha256(path))
+
+
+def test_a_pinned_file_is_fetched(shelf: Path, tmp_path: Path) -> None:
+    package = make_wheel(shelf, "toy")
+    path = download(package, tmp_path)
+    assert path.name == package.file
+    assert sha256(path) == package.sha256
+
+
+def test_another_hash_is_refused(shelf: Path, tmp_path: Path) -> None:
+    package = replace(make_wheel(shelf, "toy"), sha256="0" * 64)
+    with pytest.raises(DamagedMaterial, match="toy-1.0-py3-none-any.whl is not the file that was pinned"):
+        download(package, tmp_path)
+
+
+def test_a_file_that_cannot_be_had_is_named(shelf: Path, tmp_path: Path) -> None:
+    package = Package(name="toy", version="1.0", file="toy-1.0.tar.gz", sha256="0" * 64)
+    with pytest.raises(MissingMaterial, match=r"toy-1\.0\.tar\.gz is missing") as caught:
+        download(package, tmp_path)
+    assert "PIP_FIND_LINKS" in str(caught.value)
+
+
+def test_offline_is_exit_5_and_names_the_file(cache: Path, shelf: Path) -> None:
+    outcome = materials("vader")
+    assert outcome.returncode == 5
+    assert outcome.stdout == ""
+    assert "vaderSentiment-3.3.2.tar.gz is missing" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert os.listdir(cache / "materials") == []
+
+
+def test_an_altered_package_is_exit_3_and_leaves_nothing(cache: Path, shelf: Path) -> None:
+    (shelf / "vaderSentiment-3.3.2.tar.gz").write_bytes(b"not the pinned archive")
+    outcome = materials("vader")
+    assert outcome.returncode == 3
+    assert "vaderSentiment-3.3.2.tar.gz is not the file that was pinned" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert os.listdir(cache / "materials") == []
+
+
+def test_a_cache_that_cannot_be_written_is_exit_5(shelf: Path, cache: Path) -> None:
+    cache.write_text("a file where the folder should be")
+    outcome = materials("vader")
+    assert outcome.returncode == 5
+    assert "cannot be written" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_an_unknown_name_is_exit_2_and_suggests_the_nearest(cache: Path, shelf: Path) -> None:
+    outcome = materials("minilm", "vadr")
+    assert outcome.returncode == 2
+    assert "Did you mean vader?" in outcome.stderr
+    assert not cache.exists()
+
+
+def test_the_list_says_what_is_here(cache: Path) -> None:
+    outcome = materials("--list")
+    assert outcome.returncode == 0
+    assert [line.split()[:2] for line in outcome.stdout.splitlines()] == [["minilm", "not"], ["vader", "not"]]
