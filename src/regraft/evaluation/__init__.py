@@ -1,0 +1,45 @@
+"""Evaluation: how good, how sure, better than what, and when it is sure, is it right?
+
+    metrics        every metric as a statistic of weighted rows
+    intervals      bootstrap intervals
+    comparisons    against a baseline: paired interval, randomisation test, a verdict in words
+    calibration    reliability curve and temperature
+    baselines      the majority class, and a linear probe on the untouched model
+    scores         all of it as the content of scores.json
+
+Answers are of one of three kinds (see ``metrics``); nothing here knows what gave them.
+"""
+
+from regraft.evaluation.baselines import linear_probe, majority
+from regraft.evaluation.calibration import Bin, fit_temperature, probabilities, reliability_curve
+from regraft.evaluation.comparisons import Comparison, compare, verdict
+from regraft.evaluation.intervals import Estimate, bootstrap
+from regraft.evaluation.metrics import METRICS, Kind, Metric, find_metric, kind_of, measure, metrics_for
+from regraft.evaluation.scores import Answers, Sampling, Scores, compose, score, to_json
+
+__all__ = [
+    "METRICS",
+    "Answers",
+    "Bin",
+    "Comparison",
+    "Estimate",
+    "Kind",
+    "Metric",
+    "Sampling",
+    "Scores",
+    "bootstrap",
+    "compare",
+    "compose",
+    "find_metric",
+    "fit_temperature",
+    "kind_of",
+    "linear_probe",
+    "majority",
+    "measure",
+    "metrics_for",
+    "probabilities",
+    "reliability_curve",
+    "score",
+    "to_json",
+    "verdict",
+]

@@ -1,0 +1,171 @@
+"""Baselines: what is reached without tuning. A score means little until these two stand beside it.
+
+``majority`` looks at no input. ``linear_probe`` sees what the untouched model makes of the inputs: the
+difference between it and the tuned model is what tuning was worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit, log_softmax, softmax
+from sklearn.linear_model import RidgeCV
+
+from regraft.evaluation.metrics import Array, Floats, Kind, row_log_loss
+from regraft.fingerprint import draw
+
+_PENALTIES = (
+    10.0,
+    1.0,
+    1e-1,
+    1e-2,
+    1e-3,
+    1e-4,
+    1e-5,
+)  # on squared weights, beside the mean loss; strongest first
+_FOLDS = 5
+_MOST_WORK = 2_000_000_000  # multiplications of a pass over the training rows; above, fewer folds are scored
+_ITERATIONS = 200
+
+
+def majority(kind: Kind, train_target: Array, n: int, classes: int) -> Floats:
+    """The same scores for all ``n`` rows: the frequency of each class or label in training, or the mean.
+
+    Frequencies instead of a bare decision, so that log-loss and calibration are defined; the decision is the
+    same. ``classes`` is c, or d for numbers.
+    """
+    if len(train_target) == 0:
+        constant = np.full(classes, {"classes": 1 / classes, "labels": 0.5, "numbers": 0.0}[kind])
+    elif kind == "classes":
+        constant = np.bincount(train_target, minlength=classes) / len(train_target)
+    else:
+        constant = train_target.mean(axis=0, dtype=np.float64)
+    return np.tile(constant, (n, 1))
+
+
+def linear_probe(
+    kind: Kind, train_features: Array, train_target: Array, test_features: Array, *, seed: int, classes: int
+) -> Floats:
+    """Scores ``[n, c]`` of a linear model on frozen, standardised features (Alain and Bengio, 2016).
+
+    Logistic regression for classes, one for each label for labels, ridge regression for numbers. How strongly
+    the weights are held back is chosen on the training rows alone: by 5-fold stratified cross-validated
+    log-loss, or by the exact leave-one-out error of ridge regression.
+    """
+    if len(train_features) < 3 or (kind == "classes" and len(np.unique(train_target)) < 2):
+        return majority(kind, train_target, len(test_features), classes)
+    train, test = _standardised(train_features, test_features)
+    if kind == "numbers":
+        ridge = RidgeCV(alphas=len(train) * np.array(_PENALTIES)).fit(train, train_target)
+        return np.asarray(ridge.predict(test), dtype=np.float64).reshape(len(test), classes)
+    truth = np.eye(classes, dtype=np.float32)[train_target] if kind == "classes" else train_target
+    problem = _Problem(kind, train.astype(np.float32), truth.astype(np.float32))
+    penalty = _chosen_penalty(problem, train_target, seed)
+    return _predict(kind, _path(problem, penalty), test)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """A logistic regression: features ``[n, f]`` and the truth as zeros and ones ``[n, c]``."""
+
+    kind: Kind
+    features: Array
+    truth: Array
+
+    def rows(self, chosen: Array) -> _Problem:
+        return _Problem(self.kind, self.features[chosen], self.truth[chosen])
+
+    def start(self) -> Floats:
+        """No weights, and intercepts that give each class its frequency ``[f + 1, c]``."""
+        count = len(self.truth)
+        frequency = np.clip(self.truth.mean(axis=0, dtype=np.float64), 0.5 / count, 1 - 0.5 / count)
+        intercept = np.log(frequency) if self.kind == "classes" else np.log(frequency / (1 - frequency))
+        return np.vstack([np.zeros((self.features.shape[1], self.truth.shape[1])), intercept])
+
+
+def _fit(problem: _Problem, start: Floats, penalty: float) -> Floats:
+    """Weights and intercepts ``[f + 1, c]`` by L-BFGS; the intercepts are not held back."""
+
+    def objective(flat: Floats) -> tuple[float, Floats]:
+        weights = flat.reshape(start.shape)
+        logits = problem.features @ weights[:-1].astype(np.float32) + weights[-1].astype(np.float32)
+        loss, slope = _loss_and_slope(problem, logits)
+        gradient = np.vstack([problem.features.T @ slope, slope.sum(axis=0)]).astype(np.float64)
+        gradient[:-1] += penalty * weights[:-1]
+        return loss + penalty / 2 * float(np.square(weights[:-1]).sum()), gradient.ravel()
+
+    options = {"maxiter": _ITERATIONS, "ftol": 1e-7, "gtol": 1e-5}
+    found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=options)
+    return np.asarray(found.x).reshape(start.shape)
+
+
+def _loss_and_slope(problem: _Problem, logits: Array) -> tuple[float, Array]:
+    """The mean loss of a row, summed over its labels, and its derivative by the logits ``[n, c]``."""
+    count, truth = len(logits), problem.truth
+    if problem.kind == "classes":
+        log_probability = log_softmax(logits, axis=1)
+        loss = -np.einsum("nc,nc->", truth, log_probability, dtype=np.float64) / count
+        return float(loss), (np.exp(log_probability) - truth) / np.float32(count)
+    loss = -log_expit(np.where(truth > 0, logits, -logits)).sum(dtype=np.float64) / count
+    return float(loss), (expit(logits) - truth) / np.float32(count)
+
+
+def _chosen_penalty(problem: _Problem, target: Array, seed: int) -> float:
+    """The penalty of the smallest held-out log-loss; weaker ones are not tried once the loss rises."""
+    splits = list(_splits(problem, target, seed))
+    starts = [problem.rows(train).start() for train, _ in splits]
+    best, smallest = _PENALTIES[0], float("inf")
+    for penalty in _PENALTIES if splits else ():
+        losses = []
+        for k, (train, held) in enumerate(splits):
+            starts[k] = _fit(problem.rows(train), starts[k], penalty)
+            scores = _predict(problem.kind, starts[k], problem.features[held])
+            losses.append(row_log_loss(target[held], scores))
+        loss = float(np.concatenate(losses).mean())
+        if loss >= smallest:
+            break
+        best, smallest = penalty, loss
+    return best
+
+
+def _path(problem: _Problem, penalty: float) -> Floats:
+    """The fit at ``penalty``, reached from the strongest one on: each fit starts where the last one ended."""
+    weights = problem.start()
+    for stronger in _PENALTIES[: _PENALTIES.index(penalty) + 1]:
+        weights = _fit(problem, weights, stronger)
+    return weights
+
+
+def _splits(problem: _Problem, target: Array, seed: int) -> Iterator[tuple[Array, Array]]:
+    """Rows to train on and rows held out; every class is dealt out over the folds.
+
+    A class with a single row always trains, since a model that never saw it would be judged on it. For very
+    many rows and classes only the first folds are used.
+    """
+    order = np.random.default_rng(draw("linear probe folds", seed)).permutation(len(target))
+    groups = target if target.ndim == 1 else np.unique(target, axis=0, return_inverse=True)[1].ravel()
+    order = order[np.argsort(groups[order], kind="stable")]
+    fold = np.empty(len(order), dtype=np.int64)
+    fold[order] = np.arange(len(order)) % _FOLDS
+    if target.ndim == 1:
+        fold[np.bincount(target)[target] == 1] = -1
+    work = problem.features.size * problem.truth.shape[1]
+    for k in range(int(np.clip(_MOST_WORK // work, 1, _FOLDS))):
+        train, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        if len(train) and len(held):
+            yield train, held
+
+
+def _predict(kind: Kind, weights: Floats, features: Array) -> Floats:
+    logits = features @ weights[:-1] + weights[-1]
+    return np.asarray(softmax(logits, axis=1) if kind == "classes" else expit(logits), dtype=np.float64)
+
+
+def _standardised(train: Array, test: Array) -> tuple[Floats, Floats]:
+    """Both with the mean and spread of the training rows; a feature that never varies is left at zero."""
+    mean, spread = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
+    spread = np.where(spread > 1e-8, spread, np.inf)
+    return (train - mean) / spread, (test - mean) / spread

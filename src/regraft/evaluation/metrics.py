@@ -1,0 +1,338 @@
+"""Metrics, each as a statistic of weighted rows.
+
+A metric is prepared once for the answers of a test set and can then be asked for many weightings of its rows
+at once: weights ``[b, n]`` in, values ``[b]`` out. All ones is the plain score, the counts of a bootstrap
+resample give the score of that resample, zeros leave rows out. Sorting, logarithms and comparisons are thus
+done once and not a thousand times.
+
+The kind of answers is told by the target's type:
+
+    kind      target           scores
+    classes   int   [n]        probabilities [n, c]
+    labels    bool  [n, c]     probabilities [n, c]
+    numbers   float [n, d]     values        [n, d]
+
+What is undefined (AUC of a single class, the correlation with a constant) is nan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from regraft.errors import RecipeError
+from regraft.recipe import nearest
+
+Kind = Literal["classes", "labels", "numbers"]
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Statistic = Callable[[Floats], Floats]
+
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: ``function(target, scores)`` prepares it, the statistic it returns takes weights.
+
+    ``per_column`` says that its time grows with the number of classes.
+    """
+
+    name: str
+    kinds: tuple[Kind, ...]
+    higher_is_better: bool
+    function: Callable[[Array, Array], Statistic]
+    per_column: bool = False
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The statistic that is the mean of a value per row; comparisons know a shorter way for it."""
+
+    values: Floats
+
+    def __call__(self, weights: Floats) -> Floats:
+        return _ratio(_totals(weights, self.values), weights.sum(axis=1))
+
+
+def kind_of(target: Array) -> Kind:
+    """The kind of answers, told by the target's type."""
+    if target.dtype == np.bool_:
+        return "labels"
+    return "classes" if np.issubdtype(target.dtype, np.integer) else "numbers"
+
+
+def metrics_for(kind: Kind) -> tuple[str, ...]:
+    """The names of all metrics that fit a kind of answers."""
+    return tuple(name for name, metric in METRICS.items() if kind in metric.kinds)
+
+
+def find_metric(name: str, kind: Kind) -> Metric:
+    """The metric of that name.
+
+    Raises:
+        RecipeError: there is none for this kind of answers; the message names the nearest and lists them.
+    """
+    known = metrics_for(kind)
+    if name in known:
+        return METRICS[name]
+    guess = nearest(name, known)
+    hint = f"did you mean {guess!r}? " if guess else ""
+    reason = "does not fit this task" if name in METRICS else "is not a metric"
+    raise RecipeError(f"{name!r} {reason}", fix=f"{hint}For {kind} there are: {', '.join(known)}")
+
+
+def measure(names: Sequence[str], target: Array, scores: Array) -> dict[str, float]:
+    """The plain value of each metric; nan where it is undefined, as everything is without rows.
+
+    Raises:
+        RecipeError: a name is not a metric for this kind of answers.
+    """
+    metrics = [find_metric(name, kind_of(target)) for name in names]
+    if len(target) == 0:
+        return {metric.name: float("nan") for metric in metrics}
+    ones = np.ones((1, len(target)))
+    return {metric.name: float(metric.function(target, scores)(ones)[0]) for metric in metrics}
+
+
+def answers(target: Array, scores: Array) -> Array:
+    """What the scores decide for: a class ``[n]``, or the labels of probability 0.5 and more ``[n, c]``."""
+    return scores.argmax(axis=1) if kind_of(target) == "classes" else scores >= 0.5
+
+
+def confidences(target: Array, scores: Array) -> tuple[Floats, NDArray[np.bool_]]:
+    """The probability of each decision and whether it was right: ``[n, 1]``, or ``[n, c]`` for labels."""
+    right = answers(target, scores) == target
+    if kind_of(target) == "classes":
+        return scores.max(axis=1, keepdims=True).astype(np.float64), right[:, None]
+    return np.maximum(scores, 1 - scores).astype(np.float64), right
+
+
+def bin_of(confidence: Floats) -> NDArray[np.int64]:
+    """The number of the equal-width bin ``(low, high]`` of each probability."""
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+
+def row_log_loss(target: Array, scores: Array) -> Floats:
+    """The negative log-probability of each row's truth ``[n]``, mean over labels, kept finite by clipping."""
+    edge = float(np.finfo(scores.dtype).eps)
+    safe = np.clip(scores.astype(np.float64), edge, 1 - edge)
+    if kind_of(target) == "classes":
+        return np.asarray(-np.log(safe[np.arange(len(target)), target]))
+    return np.asarray(-np.log(np.where(target, safe, 1 - safe)).mean(axis=1))
+
+
+def _accuracy(target: Array, scores: Array) -> Statistic:
+    right = answers(target, scores) == target
+    return Mean((right if right.ndim == 1 else right.all(axis=1)).astype(np.float64))
+
+
+def _balanced_accuracy(target: Array, scores: Array) -> Statistic:
+    truth, decision = memberships(target, scores)
+    hit = truth.multiply(decision).tocsr()
+    return lambda weights: _mean_defined(_ratio(weights @ hit, weights @ truth))
+
+
+def _macro_f1(target: Array, scores: Array) -> Statistic:
+    truth, decision = memberships(target, scores)
+    hit, both = truth.multiply(decision).tocsr(), (truth + decision).tocsr()
+    return lambda weights: _mean_defined(_ratio(2 * (weights @ hit), weights @ both))
+
+
+def _micro_f1(target: Array, scores: Array) -> Statistic:
+    if kind_of(target) == "classes":
+        return _accuracy(target, scores)
+    decision = answers(target, scores)
+    hit = 2.0 * (target & decision).sum(axis=1)
+    both = target.sum(axis=1) + decision.sum(axis=1).astype(np.float64)
+    return lambda weights: _ratio(_totals(weights, hit), _totals(weights, both))
+
+
+def memberships(target: Array, scores: Array) -> tuple[Any, Any]:
+    """Truth and decision as sparse 0/1 matrices ``[n, c]``: one entry a row, however many the classes."""
+    decision = answers(target, scores)
+    if kind_of(target) == "labels":
+        return sparse.csr_array(target.astype(np.float64)), sparse.csr_array(decision.astype(np.float64))
+    rows, ones = np.arange(len(target)), np.ones(len(target))
+    truth = sparse.csr_array((ones, (rows, target)), shape=scores.shape)
+    return truth, sparse.csr_array((ones, (rows, decision)), shape=scores.shape)
+
+
+def _auc(target: Array, scores: Array) -> Statistic:
+    """Area under the ROC curve: of class 1 if there are two, else the mean of one against the rest."""
+    if kind_of(target) == "labels":
+        curves = [_auc_of(target[:, k], scores[:, k]) for k in range(scores.shape[1])]
+    elif scores.shape[1] == 2:
+        curves = [_auc_of(target == 1, scores[:, 1])]
+    else:
+        curves = [_auc_of(target == k, scores[:, k]) for k in range(scores.shape[1])]
+    return lambda weights: _mean_defined(np.stack([curve(weights) for curve in curves], axis=1))
+
+
+def _auc_of(positive: Array, score: Array) -> Statistic:
+    """The share of pairs (positive, negative) in the right order; ties count one half."""
+    order, starts, _ = _tied(score)
+    ends = np.append(starts[1:], len(order)) - 1
+    positive = positive[order].astype(np.float64)
+
+    def statistic(weights: Floats) -> Floats:
+        weights = weights[:, order]
+        ones = weights * positive
+        zeros = np.cumsum(weights - ones, axis=1)
+        all_ones, all_zeros = ones.sum(axis=1), zeros[:, -1]
+        if len(starts) < len(order):
+            ones, zeros = np.add.reduceat(ones, starts, axis=1), zeros[:, ends]
+            zeros[:, 1:] = (zeros[:, 1:] + zeros[:, :-1]) / 2
+            zeros[:, 0] /= 2
+        return _ratio(np.einsum("bn,bn->b", ones, zeros), all_ones * all_zeros)
+
+    return statistic
+
+
+def _log_loss(target: Array, scores: Array) -> Statistic:
+    return Mean(row_log_loss(target, scores))
+
+
+def _ece(target: Array, scores: Array) -> Statistic:
+    """Expected calibration error: the gap of confidence and accuracy over 15 bins (Guo et al., 2017)."""
+    confidence, right = confidences(target, scores)
+    rows = np.repeat(np.arange(len(target)), confidence.shape[1])
+    entries = ((right - confidence).ravel(), (rows, bin_of(confidence).ravel()))
+    gaps = sparse.csr_array(entries, shape=(len(target), BINS))
+    columns = confidence.shape[1]
+    return lambda weights: _ratio(np.abs(weights @ gaps).sum(axis=1), columns * weights.sum(axis=1))
+
+
+def _mse(target: Array, scores: Array) -> Statistic:
+    return Mean(np.square(target - scores).mean(axis=1, dtype=np.float64))
+
+
+def _mae(target: Array, scores: Array) -> Statistic:
+    return Mean(np.abs(target - scores).mean(axis=1, dtype=np.float64))
+
+
+def _r2(target: Array, scores: Array) -> Statistic:
+    """The share of the variance that is explained, mean over outputs; undefined for a constant target."""
+    truth = _standard(target)
+    error = (target - scores) / _spread(target)
+
+    def statistic(weights: Floats) -> Floats:
+        total = weights.sum(axis=1, keepdims=True)
+        variance = _totals(weights, truth**2) / total - (_totals(weights, truth) / total) ** 2
+        return _mean_defined(1 - _ratio(_totals(weights, error**2) / total, _positive(variance)))
+
+    return statistic
+
+
+def _pearson(target: Array, scores: Array) -> Statistic:
+    truth, guess = _standard(target), _standard(scores)
+
+    def statistic(weights: Floats) -> Floats:
+        total = weights.sum(axis=1, keepdims=True)
+        x, y = _totals(weights, truth) / total, _totals(weights, guess) / total
+        covariance = _totals(weights, truth * guess) / total - x * y
+        variances = [_totals(weights, each**2) / total - mean**2 for each, mean in ((truth, x), (guess, y))]
+        return _mean_defined(_ratio(covariance, np.sqrt(_positive(variances[0]) * _positive(variances[1]))))
+
+    return statistic
+
+
+def _spearman(target: Array, scores: Array) -> Statistic:
+    columns = [_spearman_of(target[:, k], scores[:, k]) for k in range(target.shape[1])]
+    return lambda weights: _mean_defined(np.stack([column(weights) for column in columns], axis=1))
+
+
+def _spearman_of(target: Array, score: Array) -> Statistic:
+    rank_target, rank_score = _ranks(target), _ranks(score)
+
+    def statistic(weights: Floats) -> Floats:
+        x, y = rank_target(weights), rank_score(weights)
+        covariance, across, down = (
+            np.einsum("bn,bn,bn->b", weights, a, b) for a, b in ((x, y), (x, x), (y, y))
+        )
+        return _ratio(covariance, np.sqrt(across * down))
+
+    return statistic
+
+
+def _ranks(values: Array) -> Statistic:
+    """Mid-ranks ``[b, n]`` about their mean: where a row would stand if rows were repeated as weighted."""
+    order, starts, inverse = _tied(values)
+
+    def statistic(weights: Floats) -> Floats:
+        count = weights[:, order]
+        if len(starts) < len(order):
+            count = np.add.reduceat(count, starts, axis=1)
+        middle = np.cumsum(count, axis=1)
+        middle -= count / 2 + middle[:, -1:] / 2
+        return np.take(middle, inverse, axis=1)
+
+    return statistic
+
+
+def _tied(values: Array) -> tuple[Array, Array, Array]:
+    """The order of the rows, where each group of equal values starts in it, and each row's group."""
+    order = np.argsort(values, kind="stable")
+    fresh = np.concatenate([[True], np.diff(values[order]) != 0])
+    inverse = np.empty(len(values), dtype=np.int64)
+    inverse[order] = np.cumsum(fresh) - 1
+    return order, np.flatnonzero(fresh), inverse
+
+
+def _standard(values: Array) -> Floats:
+    return np.asarray((values - values.mean(axis=0)) / _spread(values), dtype=np.float64)
+
+
+def _spread(values: Array) -> Floats:
+    spread = values.std(axis=0, dtype=np.float64)
+    return np.where(spread > 0, spread, 1.0)
+
+
+def _positive(variance: Floats) -> Floats:
+    """Zero for what is only rounding error."""
+    return np.where(variance > 1e-12, variance, 0.0)
+
+
+def _totals(weights: Floats, values: Floats) -> Floats:
+    """Weighted sums over rows: ``[b]``, or ``[b, d]``.
+
+    Not ``@``: for such narrow products, the threads of BLAS cost more than they bring.
+    """
+    return np.asarray(np.einsum("bn,n...->b...", weights, values))
+
+
+def _ratio(above: Array, below: Array) -> Floats:
+    """``above / below``, nan where ``below`` is zero."""
+    out = np.full(np.broadcast_shapes(above.shape, below.shape), np.nan)
+    np.divide(above, below, out=out, where=below > 0)
+    return out
+
+
+def _mean_defined(values: Floats) -> Floats:
+    """The mean of each row ``[b, k]`` over what is defined in it."""
+    defined = np.isfinite(values)
+    return _ratio(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1))
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", ("classes", "labels"), True, _accuracy),
+        Metric("balanced_accuracy", ("classes",), True, _balanced_accuracy),
+        Metric("macro_f1", ("classes", "labels"), True, _macro_f1),
+        Metric("micro_f1", ("classes", "labels"), True, _micro_f1),
+        Metric("auc", ("classes", "labels"), True, _auc, per_column=True),
+        Metric("log_loss", ("classes", "labels"), False, _log_loss),
+        Metric("ece", ("classes", "labels"), False, _ece),
+        Metric("mse", ("numbers",), False, _mse),
+        Metric("mae", ("numbers",), False, _mae),
+        Metric("r2", ("numbers",), True, _r2),
+        Metric("spearman", ("numbers",), True, _spearman, per_column=True),
+        Metric("pearson", ("numbers",), True, _pearson),
+    )
+}

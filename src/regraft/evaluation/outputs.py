@@ -1,0 +1,98 @@
+"""What a model says of examples: logits, streamed, in fp32, in the order of the examples."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from regraft.data.batches import within_budget
+from regraft.pretrained import pooled_features
+from regraft.tasks import Encoded, Inputs
+
+_IN_MEMORY = 50_000_000  # numbers; more are kept in a temporary file
+_TOKENS = 16_384  # in one pass, padding included
+
+
+def logits_of(
+    model: nn.Module,
+    inputs: Inputs,
+    processor: Any,
+    encoded: Sequence[Encoded],
+    *,
+    batch_size: int,
+    poll: Callable[[], None] = lambda: None,
+) -> NDArray[np.float32]:
+    """The logits of each example, [n, width].
+
+    Examples are computed by length, so that little is padded. Many logits go to a temporary file, mapped into memory.
+
+    Args:
+        poll: called before each pass; may raise to stop.
+    """
+
+    def look(batch: dict[str, Tensor]) -> Tensor:
+        output: Tensor = model(**batch)["logits"]
+        return output
+
+    return _gather(model, inputs, processor, encoded, look, batch_size=batch_size, poll=poll)
+
+
+def features_of(
+    model: nn.Module,
+    inputs: Inputs,
+    processor: Any,
+    encoded: Sequence[Encoded],
+    *,
+    batch_size: int,
+    poll: Callable[[], None] = lambda: None,
+) -> NDArray[np.float32]:
+    """What a linear probe sees of each example: mean-pooled last hidden states, [n, hidden size]."""
+
+    def look(batch: dict[str, Tensor]) -> Tensor:
+        return pooled_features(model, batch)
+
+    return _gather(model, inputs, processor, encoded, look, batch_size=batch_size, poll=poll)
+
+
+def _gather(
+    model: nn.Module,
+    inputs: Inputs,
+    processor: Any,
+    encoded: Sequence[Encoded],
+    look: Callable[[dict[str, Tensor]], Tensor],
+    *,
+    batch_size: int,
+    poll: Callable[[], None],
+) -> NDArray[np.float32]:
+    model.eval()
+    device = next(model.parameters()).device
+    found: NDArray[np.float32] | None = None
+    with torch.inference_mode():
+        for places in _runs([inputs.length(row) for row in encoded], batch_size):
+            poll()
+            batch = inputs.collate([encoded[place] for place in places], processor)
+            values = look({name: tensor.to(device) for name, tensor in batch.items()}).float().cpu().numpy()
+            found = _room(len(encoded), values.shape[1]) if found is None else found
+            found[places] = values
+    return _room(0, 1) if found is None else found
+
+
+def _runs(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    ordered = sorted(range(len(lengths)), key=lambda place: lengths[place])
+    for start in range(0, len(ordered), batch_size):
+        yield from within_budget(ordered[start : start + batch_size], lengths, max_tokens=_TOKENS)
+
+
+def _room(rows: int, width: int) -> NDArray[np.float32]:
+    if rows * width <= _IN_MEMORY:
+        return np.zeros((rows, width), dtype=np.float32)
+    with tempfile.NamedTemporaryFile(
+        prefix="regraft-", suffix=".f32"
+    ) as file:  # lives as long as it is mapped
+        return np.memmap(file.name, dtype=np.float32, mode="w+", shape=(rows, width))

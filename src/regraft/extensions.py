@@ -1,0 +1,77 @@
+"""Tasks and strategies are found by the name of their file, or by an entry point of another package. No list to edit."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from regraft.errors import RecipeError
+from regraft.recipe import nearest, unknown_key
+
+T = TypeVar("T")
+
+
+def names(room: str) -> list[str]:
+    """What can be named: the files of ``regraft/<room>`` without an underscore, and entry points ``regraft.<room>``."""
+    folder = Path(__file__).parent / room
+    files = [module.name.replace("_", "-") for module in pkgutil.iter_modules([str(folder)]) if module.name[0] != "_"]
+    return sorted({*files, *(point.name for point in importlib.metadata.entry_points(group=f"regraft.{room}"))})
+
+
+def find(room: str, name: str, kind: type[T]) -> type[T]:
+    """The class of that name.
+
+    Raises:
+        RecipeError: there is none; the message names the nearest.
+    """
+    known = names(room)
+    if name not in known:
+        guess = nearest(name, known)
+        raise RecipeError(
+            f"{room} has no {name!r}", fix=f"did you mean {guess!r}?" if guess else f"there are: {', '.join(known)}"
+        )
+    for point in importlib.metadata.entry_points(group=f"regraft.{room}"):
+        if point.name == name:
+            found: type[T] = point.load()
+            return found
+    module = importlib.import_module(f"regraft.{room}.{name.replace('-', '_')}")
+    return next(
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, kind) and value.__module__ == module.__name__
+    )
+
+
+def build(section: str, made_of: type[T], options: Mapping[str, Any]) -> T:
+    """Make a task or strategy from the options a recipe gives it.
+
+    Raises:
+        RecipeError: an option is unknown or its value does not fit.
+    """
+    assert dataclasses.is_dataclass(made_of)
+    known = [f"{section}.{field.name}" for field in dataclasses.fields(made_of)]
+    for key in options:
+        if f"{section}.{key}" not in known:
+            raise unknown_key(f"{section}.{key}", known, "the recipe")
+    types = get_type_hints(made_of)
+    return made_of(**{key: _checked(f"{section}.{key}", types[key], value) for key, value in options.items()})
+
+
+def schema(made_of: type[Any]) -> dict[str, Any]:
+    """The JSON schema of the options."""
+    return TypeAdapter(made_of).json_schema()
+
+
+def _checked(key: str, kind: Any, value: Any) -> Any:
+    try:
+        return TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(value)
+    except ValidationError as error:
+        message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"the recipe: {key} = {value!r}", fix=message[0].lower() + message[1:]) from None

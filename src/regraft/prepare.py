@@ -1,0 +1,173 @@
+"""From a recipe to everything that a run needs, with nothing spent yet: data, model, loss, phases, and the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from regraft import evaluation, pretrained
+from regraft.data import BadRow, Column, Example, Splits, load_splits
+from regraft.errors import DataError
+from regraft.planning import Plan, parts_of
+from regraft.pretrained import Pretrained
+from regraft.recipe import Recipe, StrategyOptions, TaskOptions
+from regraft.strategies import Phase, Strategy, make_strategy, phases
+from regraft.tasks import Answers, Loss, Task, make_task
+from regraft.training import Device, Rows, choose_device, total_steps
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that could begin."""
+
+    recipe: Recipe
+    task: Task
+    splits: Splits
+    answers: Answers
+    pretrained: Pretrained
+    phases: list[Phase]
+    loss: Loss
+    device: Device
+    rows: Rows
+    primary: str
+    plan: Plan
+
+
+def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepared:
+    """Read the data, open the model, choose the loss and work out what will train.
+
+    Args:
+        poll: called between the stages; may raise to stop.
+
+    Raises:
+        RecipeError, DataError, ResourceError, RefusedError: whatever does not fit.
+    """
+    task, strategy = make_task(recipe.task), make_strategy(recipe.strategy)
+    columns = task.columns(label_separator=recipe.data.label_separator)
+    poll()
+    splits = load_splits(recipe.data, columns, seed=recipe.seed, stratify=task.targets.stratified)
+    answers = task.targets.learn(splits.train)
+    primary = _primary(recipe, task, answers)
+    splits = _only_fitting(splits, task, answers, recipe.data.on_bad_rows, columns)
+    poll()
+    model = open_model(recipe, task, answers)
+    chosen = phases(
+        strategy,
+        model.anatomy,
+        epochs=recipe.training.epochs,
+        freeze=recipe.strategy.freeze,
+        train=recipe.strategy.train,
+    )
+    poll()
+    rows = make_rows(splits.train, task, answers, model)
+    loss = task.targets.loss(answers, rows.values)
+    device = choose_device(recipe.training.precision)
+    resolved = _resolved(recipe, task, strategy, device)
+    plan = _plan(resolved, task, splits, model, chosen, loss, device, rows)
+    return Prepared(resolved, task, splits, answers, model, chosen, loss, device, rows, primary, plan)
+
+
+def open_model(recipe: Recipe, task: Task, answers: Answers) -> Pretrained:
+    """The pretrained model as it is before tuning; the same each time."""
+    return pretrained.load(
+        recipe.model, task.auto_class, task.targets.model_config(answers), seed=recipe.seed
+    )
+
+
+def make_rows(examples: Sequence[Example], task: Task, answers: Answers, model: Pretrained) -> Rows:
+    """Examples as the model and the loss take them."""
+    encoded = task.inputs.encode([example.inputs for example in examples], model.processor, model.config)
+    values = [task.targets.value(example.target, answers) for example in examples]
+    return Rows(examples, encoded, values, [task.inputs.length(row) for row in encoded])
+
+
+def _primary(recipe: Recipe, task: Task, answers: Answers) -> str:
+    """The metric that decides, checked before anything is spent."""
+    return evaluation.find_metric(recipe.evaluation.primary or task.primary, answers.kind).name
+
+
+def _only_fitting(
+    splits: Splits, task: Task, answers: Answers, on_bad_rows: str, columns: Sequence[Column]
+) -> Splits:
+    """Without the rows whose target is not among the answers; an error unless the recipe lets bad rows be skipped."""
+    bad = [row for side in (splits.train, splits.validation, splits.test) for row in task.targets.unfit(side, answers)]
+    if not bad:
+        return splits
+    target = next(column.name for column in columns if column.role == "target")
+    named = [BadRow(row.file, row.row, splits.columns.get(target, target), row.reason) for row in bad]
+    if on_bad_rows == "error":
+        listed = "\n".join(f"  {row}" for row in named[:10])
+        raise DataError(
+            f"{len(named)} rows have a target that cannot be answered:\n{listed}",
+            fix="correct them, add such rows to the training data, or leave them out with data.on_bad_rows=skip",
+        )
+    out = {(row.file, row.row) for row in bad}
+    kept = [
+        [example for example in side if (example.file, example.row) not in out]
+        for side in (splits.train, splits.validation, splits.test)
+    ]
+    return Splits(*kept, columns=splits.columns, bad_rows=[*splits.bad_rows, *named], notes=splits.notes)
+
+
+def _resolved(recipe: Recipe, task: Task, strategy: Strategy, device: Device) -> Recipe:
+    """The recipe with every default spelled out, so that running it again gives the same weights."""
+    task_options = TaskOptions(name=recipe.task.name, **_options(task))
+    strategy_options = StrategyOptions(
+        name=recipe.strategy.name, freeze=recipe.strategy.freeze, train=recipe.strategy.train, **_options(strategy)
+    )
+    training = recipe.training.model_copy(update={"precision": device.precision})
+    return recipe.model_copy(update={"task": task_options, "strategy": strategy_options, "training": training})
+
+
+def _options(made: Any) -> dict[str, Any]:
+    return {field.name: getattr(made, field.name) for field in fields(made)}
+
+
+def _plan(
+    recipe: Recipe,
+    task: Task,
+    splits: Splits,
+    model: Pretrained,
+    chosen: list[Phase],
+    loss: Loss,
+    device: Device,
+    rows: Rows,
+) -> Plan:
+    tree = parts_of(model.anatomy, chosen)
+    cut = task.inputs.shortened(rows.encoded, model.processor, model.config)
+    new = sorted(model.anatomy.new)
+    return Plan(
+        strategy={"name": recipe.strategy.name, "options": recipe.strategy.model_dump(exclude={"name"})},
+        model={
+            "name": recipe.model.name,
+            "class": type(model.model).__name__,
+            "head": recipe.model.head,
+            "parameters": sum(part.parameters for part in tree),
+            "new": new,
+        },
+        loss={"name": loss.name, "reason": loss.reason},
+        precision={"name": device.precision, "reason": device.reason, "device": str(device.device)},
+        parameters={
+            "total": sum(part.parameters for part in tree),
+            "trainable": sum(part.trainable for part in tree),
+        },
+        tree=tree,
+        phases=[{"epochs": phase.epochs, "parameters": len(phase.trainable)} for phase in chosen],
+        data=_data(splits, task),
+        steps=total_steps(len(rows.examples), chosen, recipe.training.batch_size),
+        notes=[cut] if cut else [],
+    )
+
+
+def _data(splits: Splits, task: Task) -> dict[str, Any]:
+    sides = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    told: dict[str, Any] = {name: len(side) for name, side in sides.items()}
+    summaries = {name: task.targets.summary([example.target for example in side]) for name, side in sides.items()}
+    return told | {
+        "columns": splits.columns,
+        "labels": summaries if task.targets.stratified else None,
+        "targets": None if task.targets.stratified else summaries,
+        "bad_rows": [asdict(row) for row in splits.bad_rows],
+        "notes": list(splits.notes),
+    }

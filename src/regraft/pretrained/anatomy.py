@@ -1,0 +1,178 @@
+"""The anatomy of a pretrained model: stem, ordered blocks, what follows them, and the head; found from the module tree.
+
+Every parameter gets a name that says where it is, whatever the family calls it:
+
+    embeddings.word_embeddings.weight        the stem: everything before the blocks
+    blocks[3] = blocks.3.attention.…         the fourth block
+    pooler.dense.weight                      what follows the blocks inside the backbone (norms, a pooler)
+    head.classifier.weight                   the task layer
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import nn
+
+from regraft.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Where the parameters of a model are. All values are real parameter names, in the model's own order.
+
+    ``new`` names those that no checkpoint held and that start from random numbers.
+    """
+
+    stem: tuple[str, ...]
+    blocks: tuple[tuple[str, ...], ...]
+    tail: tuple[str, ...]
+    head: tuple[str, ...]
+    places: dict[str, str]
+    sizes: dict[str, int]
+    new: frozenset[str] = frozenset()
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """All parameter names."""
+        return tuple(self.places)
+
+    @cached_property
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """The parts from bottom to top: embeddings, blocks[0] …, what follows, head."""
+        parts = {"embeddings": self.stem}
+        parts |= {f"blocks[{index}]": names for index, names in enumerate(self.blocks)}
+        for name in self.tail:
+            part = self.places[name].split(".", 1)[0]
+            parts[part] = (*parts.get(part, ()), name)
+        return {part: names for part, names in {**parts, "head": self.head}.items() if names}
+
+    def select(self, pattern: str) -> tuple[str, ...]:
+        """The parameters that a pattern names.
+
+        A pattern is a part (``embeddings``, ``blocks[:4]``, ``blocks[-1]``, ``pooler``, ``head``), a path with ``*``
+        (``blocks.*.attention``, ``blocks[2:].**.LayerNorm``, ``*.bias``), or a real parameter name, whole or with ``*``.
+        A path names everything below it.
+
+        Raises:
+            RecipeError: it matches nothing; the message lists what exists.
+        """
+        places = _Places(pattern, len(self.blocks))
+        chosen = tuple(name for name, place in self.places.items() if places.hold(place) or _covers(pattern, name))
+        if not chosen:
+            raise RecipeError(f"the pattern {pattern!r} matches no parameter", fix=f"there are: {self._listing()}")
+        return chosen
+
+    def _listing(self) -> str:
+        count = len(self.blocks)
+        parts = [part for part in self.parts if not part.startswith("blocks[")]
+        blocks = [f"blocks[0] … blocks[{count - 1}]"] if count else []
+        inside = sorted({re.sub(r"\.(weight|bias)$", "", place.split(".", 2)[2]) for place in self.places.values() if place.startswith("blocks.")})
+        within = f"; within a block: {', '.join(inside[:24])}" if inside else ""
+        return ", ".join(parts[:1] + blocks + parts[1:]) + within
+
+
+def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
+    """Find the anatomy of a transformers model, or of a backbone with a pooled head.
+
+    The blocks are the module lists that hold most of the backbone's parameters: the layers of an encoder or decoder,
+    the stages of a pyramid, the encoder's and then the decoder's layers of an encoder-decoder.
+    """
+    prefix = _backbone_prefix(model)
+    names = [name for name, _ in model.named_parameters()]
+    inside = [name for name in names if name.startswith(prefix)]
+    lists = _block_lists(model, prefix)
+    blocks = [tuple(name for name in inside if name.startswith(f"{block}.")) for block in lists]
+    blocks = [block for block in blocks if block]
+    in_blocks = {name for block in blocks for name in block}
+    first = min((inside.index(name) for name in in_blocks), default=len(inside))
+    stem = tuple(n for i, n in enumerate(inside) if n not in in_blocks and (i < first or "embed" in n.lower()))
+    tail = tuple(n for n in inside if n not in in_blocks and n not in set(stem))
+    head = tuple(n for n in names if not n.startswith(prefix))
+    return Anatomy(
+        stem=stem,
+        blocks=tuple(blocks),
+        tail=tail,
+        head=head,
+        places=dict(_places(names, lists, prefix, set(stem), set(head))),
+        sizes={name: parameter.numel() for name, parameter in model.named_parameters()},
+        new=frozenset(new),
+    )
+
+
+def _backbone_prefix(model: nn.Module) -> str:
+    prefix = getattr(model, "base_model_prefix", "")
+    return f"{prefix}." if prefix and hasattr(model, prefix) else ""
+
+
+def _block_lists(model: nn.Module, prefix: str) -> list[str]:
+    """The paths of the blocks, in order: members of the outermost module lists that hold a good share of the parameters."""
+    total = sum(parameter.numel() for name, parameter in model.named_parameters() if name.startswith(prefix)) or 1
+    found: list[str] = []
+    for path, module in model.named_modules():
+        if not path.startswith(prefix) or not isinstance(module, nn.ModuleList):
+            continue
+        if any(path.startswith(f"{block}.") for block in found):
+            continue
+        if sum(parameter.numel() for parameter in module.parameters()) >= 0.05 * total:
+            found.extend(f"{path}.{index}" for index in range(len(module)))
+    return found
+
+
+def _places(names: list[str], blocks: list[str], prefix: str, stem: set[str], head: set[str]) -> Iterator[tuple[str, str]]:
+    filled = [block for block in blocks if any(name.startswith(f"{block}.") for name in names)]
+    for name in names:
+        block = next((index for index, path in enumerate(filled) if name.startswith(f"{path}.")), None)
+        if block is not None:
+            yield name, f"blocks.{block}.{name.removeprefix(filled[block] + '.')}"
+        elif name in head:
+            yield name, f"head.{name}"
+        elif name in stem:
+            yield name, f"embeddings.{name.removeprefix(prefix).removeprefix('embeddings.')}"
+        else:
+            yield name, name.removeprefix(prefix).removeprefix("encoder.")
+
+
+class _Places:
+    """A pattern over places, with ``[…]`` after ``blocks`` resolved to the block numbers it stands for."""
+
+    def __init__(self, pattern: str, count: int) -> None:
+        match = re.fullmatch(r"blocks\[([^\]]*)\](.*)", pattern)
+        self._rest = pattern
+        self._numbers: set[str] | None = None
+        if match:
+            self._numbers = {str(number) for number in _indexed(match[1], count, pattern)}
+            self._rest = f"blocks.*{match[2]}"
+
+    def hold(self, place: str) -> bool:
+        if self._numbers is not None and (not place.startswith("blocks.") or place.split(".")[1] not in self._numbers):
+            return False
+        return _covers(self._rest, place)
+
+
+def _indexed(text: str, count: int, pattern: str) -> list[int]:
+    everything = list(range(count))
+    parts = text.split(":")
+    if len(parts) > 3 or not all(re.fullmatch(r"\s*-?\d*\s*", part) for part in parts) or (len(parts) == 1 and not text.strip()):
+        raise RecipeError(f"the pattern {pattern!r} is not understood", fix="write blocks[3], blocks[:4], blocks[-2:]")
+    numbers = [int(part) if part.strip() else None for part in parts]
+    if len(numbers) == 1:
+        single = numbers[0]
+        assert single is not None
+        return everything[single : single + 1 or None] if -count <= single < count else []
+    if numbers[2:] == [0]:
+        raise RecipeError(f"the pattern {pattern!r} has a step of 0", fix="write blocks[::2] for every second block")
+    return everything[slice(*numbers)]
+
+
+def _covers(pattern: str, name: str) -> bool:
+    """Whether a glob names ``name`` or something above it; ``*`` stays within one step, ``**`` and a leading ``*`` do not."""
+    steps, path = pattern.split("."), name.split(".")
+    if "**" in pattern or pattern.startswith("*"):
+        whole = pattern.replace("**", "*")
+        return fnmatch.fnmatchcase(name, whole) or fnmatch.fnmatchcase(name, f"{whole}.*")
+    return len(steps) <= len(path) and all(fnmatch.fnmatchcase(p, s) for s, p in zip(steps, path, strict=False))

@@ -1,0 +1,65 @@
+"""Heads that fit any backbone: where transformers has no head of its own for the task, or another one is wanted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def mean_pool(hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean over the positions that ``mask`` marks with 1.
+
+    Args:
+        hidden: [batch, positions, width].
+        mask: [batch, positions], or None where every position counts.
+
+    Returns:
+        [batch, width], in fp32.
+    """
+    hidden = hidden.float()
+    if mask is None:
+        return hidden.mean(dim=1)
+    weights = mask.to(hidden.dtype).unsqueeze(-1)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+class MeanPooled(nn.Module):
+    """A backbone, the mean of its last hidden states over the real tokens, and one linear layer.
+
+    Mean pooling is what sentence encoders were trained with (Reimers and Gurevych, Sentence-BERT, 2019).
+    """
+
+    base_model_prefix = "backbone"
+
+    def __init__(self, backbone: nn.Module, outputs: int, *, dropout: float = 0.1) -> None:
+        super().__init__()
+        width = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self.backbone = backbone
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(width, outputs)
+        nn.init.normal_(self.classifier.weight, std=0.02)
+        nn.init.zeros_(self.classifier.bias)
+
+    @property
+    def config(self) -> Any:
+        return self.backbone.config
+
+    @property
+    def base_model(self) -> nn.Module:
+        return self.backbone
+
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """Logits of shape [batch, outputs]."""
+        hidden = self.backbone(**inputs).last_hidden_state
+        pooled = mean_pool(hidden, inputs.get("attention_mask"))
+        return {"logits": self.classifier(self.dropout(pooled).to(self.classifier.weight.dtype))}
+
+
+@torch.inference_mode()
+def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    """What a probe sees: the mean of the backbone's last hidden states, [batch, width], in fp32."""
+    backbone = model.base_model
+    output = backbone(**inputs)  # type: ignore[operator]
+    return mean_pool(output.last_hidden_state, inputs.get("attention_mask"))

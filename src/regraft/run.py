@@ -1,0 +1,200 @@
+"""The run folder: the contract through which the upper rooms meet. Each writes its file; ``report`` shows what is there."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from regraft.errors import RecipeError, ResourceError
+
+
+def cache_root() -> Path:
+    """Where regraft keeps what can be made again: ``$REGRAFT_CACHE``, else ``~/.cache/regraft``."""
+    given = os.environ.get("REGRAFT_CACHE")
+    if given:
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "regraft"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. Paths only; nothing is opened until asked for."""
+
+    folder: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder / "recipe.yaml"
+
+    @property
+    def plan(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
+    def events(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @property
+    def scores(self) -> Path:
+        return self.folder / "scores.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions.parquet"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    def record(self, event: str, **values: Any) -> None:
+        """Append one line to ``events.jsonl``; a line is written whole or not at all."""
+        line = json.dumps({"event": event, "time": _now(), **values}, ensure_ascii=False, allow_nan=True)
+        with _storage(self.events), self.events.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        """All events so far. A last line cut short by a crash is left out."""
+        if not self.events.exists():
+            return []
+        return list(_whole_lines(self.events))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process.
+
+        Raises:
+            RecipeError: another living process holds it.
+        """
+        path = self.folder / ".lock"
+        with _storage(path), path.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                raise RecipeError(
+                    f"{self.folder} is in use by process {file.read().strip() or 'unknown'}",
+                    fix="wait for it, or give this run another name (name=...)",
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+def create_run(output: Path, name: str | None, default_name: str) -> Run:
+    """Make a new run folder: ``output/name``, or ``output/default_name-1``, ``-2``, … where no name is given.
+
+    Raises:
+        RecipeError: the named folder exists already.
+        ResourceError: the folder cannot be made.
+    """
+    with _storage(output):
+        output.mkdir(parents=True, exist_ok=True)
+        if name is None:
+            return Run(_numbered(output, re.sub(r"[^\w.-]+", "-", default_name)))
+        folder = output / name
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            raise RecipeError(
+                f"{folder} exists already", fix=f"continue it with `regraft resume {folder}`, or choose another name"
+            ) from None
+        return Run(folder)
+
+
+def find_run(folder: Path) -> Run:
+    """The run in ``folder``.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    if not (folder / "recipe.yaml").is_file():
+        raise RecipeError(
+            f"{folder} is not a run folder (it has no recipe.yaml)", fix="`regraft runs` lists the runs there are"
+        )
+    return Run(folder)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never a part."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole: a temporary one beside it, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _storage(path):
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in ``path``.
+
+    Raises:
+        ResourceError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResourceError(f"{path} is missing", fix="has the run finished? `regraft resume` finishes it") from None
+    except (OSError, ValueError) as error:
+        raise ResourceError(f"{path} cannot be read: {error}") from None
+
+
+@contextmanager
+def _storage(path: Path) -> Iterator[None]:
+    """Turn an operating system error into a message that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise ResourceError(
+            f"{error.filename or path}: {error.strerror or error}", fix="free some space or check the permissions"
+        ) from error
+
+
+def _numbered(output: Path, stem: str) -> Path:
+    number = 1
+    while True:
+        try:
+            folder = output / f"{stem}-{number}"
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                value: Mapping[str, Any] = json.loads(line)
+            except ValueError:
+                continue
+            yield dict(value)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,67 @@
+"""Ways of tuning. One file a strategy: its name is its name in a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from regraft import extensions
+from regraft.errors import RecipeError
+from regraft.pretrained.anatomy import Anatomy
+from regraft.recipe import StrategyOptions
+from regraft.strategies._contract import Group, Phase, Strategy
+
+__all__ = ["Group", "Phase", "Strategy", "make_strategy", "phases", "strategy_names"]
+
+
+def strategy_names() -> list[str]:
+    """The names of all strategies."""
+    return extensions.names("strategies")
+
+
+def make_strategy(options: StrategyOptions) -> Strategy:
+    """The strategy that a recipe names, with its options.
+
+    Raises:
+        RecipeError: no such strategy, or no such option.
+    """
+    found = extensions.find("strategies", options.name, Strategy)  # type: ignore[type-abstract]
+    return extensions.build("strategy", found, options.own())
+
+
+def phases(strategy: Strategy, anatomy: Anatomy, *, epochs: int, freeze: Sequence[str] = (), train: Sequence[str] = ()) -> list[Phase]:
+    """A strategy's phases, with the recipe's ``freeze`` patterns taken out and its ``train`` patterns put in.
+
+    Raises:
+        RecipeError: a pattern matches nothing, is asked for both ways, freezes what starts from random numbers, or
+            nothing is left to train.
+    """
+    frozen = {name for pattern in freeze for name in anatomy.select(pattern)}
+    added = [name for pattern in train for name in anatomy.select(pattern)]
+    _check(frozen, set(added), anatomy)
+    adjusted = [_adjusted(phase, frozen, added, strategy.learning_rate) for phase in strategy.phases(anatomy, epochs)]
+    if not any(phase.groups for phase in adjusted):
+        raise RecipeError("nothing is left to train", fix="freeze less: strategy.freeze names all that the strategy trains")
+    return adjusted
+
+
+def _check(frozen: set[str], added: set[str], anatomy: Anatomy) -> None:
+    both = sorted(frozen & added)
+    if both:
+        raise RecipeError(f"{both[0]} is asked to be frozen and to be trained", fix="let strategy.freeze and strategy.train not overlap")
+    random = sorted(frozen & anatomy.new)
+    if random:
+        raise RecipeError(f"{random[0]} starts from random numbers; frozen, it would stay noise", fix="do not freeze it")
+
+
+def _adjusted(phase: Phase, frozen: set[str], added: Sequence[str], rate: float) -> Phase:
+    groups = list(_without(phase.groups, frozen))
+    more = tuple(dict.fromkeys(name for name in added if name not in phase.trainable))
+    return replace(phase, groups=tuple([*groups, Group(more, rate)] if more else groups))
+
+
+def _without(groups: Sequence[Group], frozen: set[str]) -> Iterator[Group]:
+    for group in groups:
+        kept = tuple(name for name in group.parameters if name not in frozen)
+        if kept:
+            yield replace(group, parameters=kept)

@@ -1,0 +1,31 @@
+"""full: everything trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from regraft.pretrained.anatomy import Anatomy
+from regraft.strategies._contract import Phase, Strategy
+from regraft.strategies._layerwise import layerwise
+
+
+@dataclass(frozen=True)
+class Full(Strategy):
+    """Every parameter trains.
+
+    Options:
+        learning_rate: the rate of the top; 5e-5 is the upper end of what BERT was tuned with (Devlin et al., 2019).
+        head_learning_rate: the head's own rate; null for the same.
+        layer_decay: below 1, each block learns more slowly than the one above it.
+    """
+
+    learning_rate: float = 5e-5
+    head_learning_rate: float | None = None
+    layer_decay: float = 1.0
+
+    def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
+        groups = layerwise(
+            anatomy, anatomy.parts, rate=self.learning_rate, decay=self.layer_decay, head_rate=self.head_learning_rate
+        )
+        yield Phase(epochs, tuple(groups))

@@ -1,0 +1,39 @@
+"""top-layers: the upper blocks, what lies above them, and the head train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from regraft.errors import RecipeError
+from regraft.pretrained.anatomy import Anatomy
+from regraft.strategies._contract import Phase, Strategy
+from regraft.strategies._layerwise import layerwise
+
+
+@dataclass(frozen=True)
+class TopLayers(Strategy):
+    """The top ``n`` blocks train; the blocks below them and the embeddings are frozen.
+
+    Options:
+        n: how many blocks train.
+        learning_rate: the rate of the top; higher than for full tuning, for less can be forgotten.
+        head_learning_rate: the head's own rate; null for the same.
+        layer_decay: below 1, each block learns more slowly than the one above it.
+    """
+
+    n: int = 2
+    learning_rate: float = 1e-4
+    head_learning_rate: float | None = None
+    layer_decay: float = 1.0
+
+    def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
+        depth = len(anatomy.blocks)
+        if not 1 <= self.n <= depth:
+            raise RecipeError(f"strategy.n = {self.n}", fix=f"this model has {depth} blocks; choose 1 to {depth}")
+        below = {"embeddings", *(f"blocks[{index}]" for index in range(depth - self.n))}
+        parts = [part for part in anatomy.parts if part not in below]
+        groups = layerwise(
+            anatomy, parts, rate=self.learning_rate, decay=self.layer_decay, head_rate=self.head_learning_rate
+        )
+        yield Phase(epochs, tuple(groups))

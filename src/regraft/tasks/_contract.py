@@ -1,0 +1,167 @@
+"""What a task is: what it reads (Inputs), what it answers (Targets), and the transformers class that brings its head.
+
+A task sees examples, tensors and outputs. It knows neither the loop nor where activations come from.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from regraft.data.example import BadRow, Column, Example
+
+Kind = Literal["classes", "labels", "numbers"]
+Encoded = dict[str, Any]
+Output = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the columns of an output mean; saved with the model.
+
+    ``mean`` and ``scale`` (numbers only) turn an output into the user's units: value = output * scale + mean.
+    """
+
+    kind: Kind
+    names: tuple[str, ...]
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """How many columns an output has."""
+        return len(self.names)
+
+    def in_units(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Outputs [n, width] in the user's units; logits of classes and labels as they are."""
+        if not self.scale:
+            return outputs
+        return np.asarray(outputs * np.asarray(self.scale) + np.asarray(self.mean), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss, and why it was chosen.
+
+    ``function(output, target)`` gives one loss for each unit (an example here; a token elsewhere). The loop divides
+    their sum by the units of the whole optimizer step, so that micro-batches and padding do not change it.
+    """
+
+    name: str
+    reason: str
+    function: Callable[[Output, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one pass takes: model inputs, targets, and how many units the targets hold."""
+
+    inputs: dict[str, Tensor]
+    target: Tensor
+    units: int
+
+
+class Inputs(ABC):
+    """How a task reads what it is asked about: text, an image, a sound."""
+
+    @abstractmethod
+    def columns(self) -> tuple[Column, ...]:
+        """The columns it reads from a table."""
+
+    @abstractmethod
+    def encode(self, inputs: Sequence[Mapping[str, Any]], processor: Any, config: Any) -> list[Encoded]:
+        """Model inputs for each example, unpadded: what is computed once and kept."""
+
+    @abstractmethod
+    def length(self, encoded: Encoded) -> int:
+        """The length of an encoded example, in the unit of ``training.max_tokens``."""
+
+    @abstractmethod
+    def shortened(self, encoded: Sequence[Encoded], processor: Any, config: Any) -> str | None:
+        """A note on what had to be cut, or None."""
+
+    @abstractmethod
+    def collate(self, encoded: Sequence[Encoded], processor: Any) -> dict[str, Tensor]:
+        """A batch of model inputs, padded to its longest."""
+
+
+class Targets(ABC):
+    """What a task answers: a class, labels, numbers. ``stratified``: whether a split keeps the share of each class."""
+
+    stratified: ClassVar[bool] = False
+
+    @abstractmethod
+    def column(self, *, label_separator: str) -> Column:
+        """The column that holds the target."""
+
+    @abstractmethod
+    def learn(self, examples: Sequence[Example]) -> Answers:
+        """What can be answered, learned from the training examples.
+
+        Raises:
+            DataError: nothing can be learned from them, for example because all labels are equal.
+        """
+
+    @abstractmethod
+    def unfit(self, examples: Sequence[Example], answers: Answers) -> list[BadRow]:
+        """The examples whose target is not among the answers."""
+
+    @abstractmethod
+    def value(self, target: Any, answers: Answers) -> Any:
+        """A target as the number or list of numbers that the metrics take."""
+
+    @abstractmethod
+    def summary(self, targets: Sequence[Any]) -> dict[str, float]:
+        """What is there, for the plan and the report: rows for each label, or the spread of numbers."""
+
+    @abstractmethod
+    def tensor(self, values: Sequence[Any], answers: Answers) -> Tensor:
+        """A batch of values as the loss takes them."""
+
+    @abstractmethod
+    def model_config(self, answers: Answers) -> dict[str, Any]:
+        """What the answers set in the model's config; ``num_labels`` among it."""
+
+    @abstractmethod
+    def loss(self, answers: Answers, values: Sequence[Any]) -> Loss:
+        """The loss that fits the options and the training targets."""
+
+    def finish(self, model: nn.Module, answers: Answers, head: Sequence[str]) -> Answers:  # noqa: ARG002
+        """Make the tuned model speak for itself, where it can: fold what was learned about the targets into its head."""
+        return answers
+
+    @abstractmethod
+    def answer(self, scores: NDArray[np.float64], answers: Answers) -> dict[str, Any]:
+        """One row of scores as a user reads it: ``prediction``, ``confidence``, ``probabilities``."""
+
+
+class Task(ABC):
+    """One thing that can be asked of a model. A subclass is a frozen dataclass whose fields are the task's options."""
+
+    auto_class: ClassVar[str]
+    pipeline_tag: ClassVar[str]
+    primary: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Inputs:
+        """How it reads."""
+
+    @property
+    @abstractmethod
+    def targets(self) -> Targets:
+        """What it answers."""
+
+    def columns(self, *, label_separator: str = "|") -> tuple[Column, ...]:
+        """All columns it reads from a table."""
+        return (*self.inputs.columns(), self.targets.column(label_separator=label_separator))
+
+    def batch(self, encoded: Sequence[Encoded], values: Sequence[Any], answers: Answers, processor: Any) -> Batch:
+        """What one training pass takes."""
+        return Batch(self.inputs.collate(encoded, processor), self.targets.tensor(values, answers), len(values))

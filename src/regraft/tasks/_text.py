@@ -1,0 +1,91 @@
+"""Inputs that are texts, or pairs of texts: the columns, tokens, and padding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regraft.data.example import Column
+from regraft.tasks._contract import Encoded, Inputs
+
+_TEXT = ("sentence", "review", "content", "body", "comment", "tweet", "document", "question", "premise", "sentence1",
+         "text1", "message", "title", "文本", "内容", "评论", "句子", "正文")  # fmt: skip
+_PAIR = ("sentence2", "text2", "hypothesis", "answer", "文本2", "句子2")
+# Families that count positions from the padding index, and so have fewer than their config says.
+_SHIFTED = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet", "longformer", "data2vec-text", "xmod"}
+
+
+@dataclass(frozen=True)
+class TextInputs(Inputs):
+    """A text, and optionally a second one that is read together with it, as tokens."""
+
+    max_length: int = 256
+
+    def columns(self) -> tuple[Column, ...]:
+        return (
+            Column("text", "input", parse_text, _TEXT),
+            Column("text_pair", "input", parse_text, _PAIR, required=False),
+        )
+
+    def encode(self, inputs: Sequence[Mapping[str, Any]], processor: Any, config: Any) -> list[Encoded]:
+        encoded: list[Encoded] = [{} for _ in inputs]
+        limit = self._limit(processor, config)
+        for paired in (False, True):
+            places = [index for index, values in enumerate(inputs) if ("text_pair" in values) is paired]
+            if not places:
+                continue
+            texts = [inputs[index]["text"] for index in places]
+            pairs = [inputs[index]["text_pair"] for index in places] if paired else None
+            tokens = processor(texts, pairs, truncation=True, max_length=limit, padding=False)
+            names = [name for name in processor.model_input_names if name in tokens]
+            for row, index in enumerate(places):
+                encoded[index] = {name: tokens[name][row] for name in names}
+        return encoded
+
+    def length(self, encoded: Encoded) -> int:
+        return len(encoded["input_ids"])
+
+    def shortened(self, encoded: Sequence[Encoded], processor: Any, config: Any) -> str | None:
+        limit = self._limit(processor, config)
+        full = sum(self.length(row) >= limit for row in encoded)
+        return f"{full} of {len(encoded)} texts fill the {limit} tokens that are read; longer ones are cut (task.max_length)" if full else None
+
+    def collate(self, encoded: Sequence[Encoded], processor: Any) -> dict[str, Tensor]:
+        """input_ids, attention_mask and whatever else the tokenizer gives, int64 [n, longest], padded on its own side."""
+        size = max(self.length(row) for row in encoded)
+        fill = {"input_ids": processor.pad_token_id or 0, "token_type_ids": getattr(processor, "pad_token_type_id", 0)}
+        left = processor.padding_side == "left"
+        return {
+            name: torch.tensor([_padded(row[name], size, fill.get(name, 0), left=left) for row in encoded])
+            for name in encoded[0]
+        }
+
+    def _limit(self, processor: Any, config: Any) -> int:
+        """How many tokens are read: what was asked for, unless tokenizer or model take fewer."""
+        limits = [self.max_length, int(min(processor.model_max_length, 1 << 30))]
+        positions = getattr(config, "max_position_embeddings", None)
+        if isinstance(positions, int) and positions > 0:
+            shift = (config.pad_token_id or 0) + 1 if getattr(config, "model_type", "") in _SHIFTED else 0
+            limits.append(positions - shift)
+        return max(1, min(limits))
+
+
+def parse_text(cell: Any) -> str:
+    """A cell that must hold text; surrounding space is not part of it."""
+    if cell is None:
+        raise ValueError("is empty; a text is needed")
+    if not isinstance(cell, str):
+        raise ValueError(f"holds {type(cell).__name__}; a text is needed")
+    text = cell.strip()
+    if not text:
+        raise ValueError("is empty; a text is needed")
+    return text
+
+
+def _padded(values: list[int], size: int, fill: int, *, left: bool) -> list[int]:
+    more = [fill] * (size - len(values))
+    return more + values if left else values + more

@@ -1,0 +1,33 @@
+"""text-regression: a number, or several, from a text or a pair of texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from regraft.tasks._contract import Task
+from regraft.tasks._numbers import NumberTargets
+from regraft.tasks._text import TextInputs
+
+
+@dataclass(frozen=True)
+class TextRegression(Task):
+    """A number from a text.
+
+    Options:
+        max_length: a text is read up to so many tokens.
+    """
+
+    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
+    pipeline_tag: ClassVar[str] = "text-classification"
+    primary: ClassVar[str] = "r2"
+
+    max_length: int = 256
+
+    @property
+    def inputs(self) -> TextInputs:
+        return TextInputs(self.max_length)
+
+    @property
+    def targets(self) -> NumberTargets:
+        return NumberTargets()

@@ -1,0 +1,20 @@
+"""The loop, and what it stands on: device, schedule, checkpoints, signals, and the proof that frozen means frozen."""
+
+from regraft.training.device import Device, choose_device
+from regraft.training.loop import Event, Loop, Material, Rows, State, Verdict, total_steps
+from regraft.training.signals import Poll, Stop, stoppable
+
+__all__ = [
+    "Device",
+    "Event",
+    "Loop",
+    "Material",
+    "Poll",
+    "Rows",
+    "State",
+    "Stop",
+    "Verdict",
+    "choose_device",
+    "stoppable",
+    "total_steps",
+]

@@ -1,0 +1,63 @@
+"""Where the numbers are computed, and in which precision."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device and the precision of its matrix products. Weights are fp32 always."""
+
+    device: torch.device
+    precision: Precision
+    reason: str
+
+    def computing(self) -> AbstractContextManager[object]:
+        """The context in which a training pass computes."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def move(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The same tensors on the device."""
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in tensors.items()}
+
+
+def choose_device(precision: Literal["auto", "fp32", "bf16"]) -> Device:
+    """The accelerator of this machine if it has one, else the CPU; bf16 where that is fast, unless asked otherwise."""
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    device = device or torch.device("cpu")
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    if precision != "auto":
+        return Device(device, precision, "asked for")
+    fast, reason = _fast_at_bf16(device)
+    return Device(device, "bf16" if fast else "fp32", reason)
+
+
+def _fast_at_bf16(device: torch.device) -> tuple[bool, str]:
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return fast, "this GPU multiplies bf16 natively" if fast else "this GPU has no native bf16"
+    if device.type == "cpu":
+        found = _cpu_flags() & {"amx_bf16", "avx512_bf16"}
+        return bool(found), f"this CPU has {', '.join(sorted(found))}" if found else "this CPU has no fast bf16"
+    return False, f"fp32 is the safe choice on {device.type}"
+
+
+def _cpu_flags() -> set[str]:
+    """What the processor can do, as Linux tells it; empty elsewhere."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return set()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())

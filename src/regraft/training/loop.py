@@ -1,0 +1,430 @@
+"""The loop. It yields events and takes no callbacks.
+
+Everything it does follows from (recipe, seed, step): the order of the data and every dropout mask are drawn from
+them. So a state is a handful of numbers beside the tensors, and a run that was stopped anywhere ends with the same
+bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regraft.data.batches import passes, step_batches
+from regraft.data.example import Example
+from regraft.errors import CheckpointError, Interrupted, NotFiniteError, ResourceError
+from regraft.fingerprint import draw
+from regraft.recipe import TrainingOptions
+from regraft.strategies import Phase
+from regraft.tasks import Answers, Batch, Encoded, Loss, Task
+from regraft.training import checkpoint
+from regraft.training.device import Device
+from regraft.training.freeze import freeze_all_but, frozen_sha256, prove_frozen, set_modes
+from regraft.training.loader import steps_of
+from regraft.training.schedule import factor
+from regraft.training.signals import Poll
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, for the event log, the progress line and whoever iterates."""
+
+    name: str
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The training examples as the model takes them."""
+
+    examples: Sequence[Example]
+    encoded: Sequence[Encoded]
+    values: Sequence[Any]
+    lengths: Sequence[int]
+
+    @property
+    def ids(self) -> list[str]:
+        """The stable ids, which decide the order."""
+        return [example.id for example in self.examples]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a look at the validation data gave. ``score`` is larger for better."""
+
+    score: float
+    values: dict[str, float | None]
+
+
+@dataclass
+class State:
+    """Where a run stands, but for its tensors."""
+
+    step: int = 0
+    phase: int = 0
+    epoch: int = 0
+    batch: int = 0
+    skipped: int = 0
+    waited: int = 0
+    best: dict[str, Any] | None = None
+    frozen: str | None = None
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that a loop works on."""
+
+    model: nn.Module
+    processor: Any
+    task: Task
+    answers: Answers
+    loss: Loss
+    rows: Rows
+    phases: Sequence[Phase]
+    options: TrainingOptions
+    seed: int
+    device: Device
+    checkpoints: Path
+    recipe_digest: str
+
+
+def total_steps(rows: int, phases: Sequence[Phase], batch_size: int) -> int:
+    """How many optimizer steps a run takes if it is not stopped early."""
+    return sum(phase.epochs for phase in phases) * -(-rows // batch_size)
+
+
+class Loop:
+    """Trains, phase by phase, and publishes checkpoints.
+
+    Args:
+        validate: scores the model as it is on the validation data; None where there is none.
+        stop: raises Interrupted once a signal has come.
+    """
+
+    def __init__(self, material: Material, *, validate: Callable[[], Verdict] | None, stop: Poll) -> None:
+        self.state = State()
+        self._m = material
+        self._validate = validate
+        self._stop = stop
+        self._parameters = dict(material.model.named_parameters())
+        self._saved = sorted(frozenset[str]().union(*(phase.trainable for phase in material.phases)))
+        self._optimizer = _optimizer(self._parameters, material.phases[0], material.options)
+        self._average: dict[str, Tensor] = {}
+        self._per_epoch = -(-len(material.rows.examples) // material.options.batch_size)
+        self._log_every = -(-total_steps(len(material.rows.examples), material.phases, material.options.batch_size) // 2000)
+
+    def resume(self, found: checkpoint.Checkpoint) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            CheckpointError: it belongs to another recipe or another pretrained model.
+        """
+        if found.state["recipe"] != self._m.recipe_digest:
+            raise CheckpointError(
+                f"{found.folder} was made with another recipe; recipe.yaml has changed since",
+                fix="put the old values back, or start a new run with `regraft tune`",
+            )
+        self.state = State(**{key: found.state[key] for key in asdict(State())})
+        self._enter_phase()
+        self._load(found)
+        if self.state.frozen != self._frozen_now():
+            raise CheckpointError(
+                f"{found.folder} was made with another pretrained model: its frozen weights differ",
+                fix="put the model back that the run began with, or start a new run",
+            )
+
+    def events(self) -> Iterator[Event]:
+        """Train to the end.
+
+        Raises:
+            Interrupted: after a checkpoint has been published.
+            NotFiniteError: a loss, gradient or weight is not finite; nothing of it was published.
+            ResourceError: disk or memory is short.
+        """
+        checkpoint.require_space(self._m.checkpoints, self._size(), copies=self._m.options.checkpoint.keep + 2)
+        try:
+            while not self.state.finished:
+                yield from self._phase()
+        except Interrupted:
+            yield self._publish()
+            raise
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                raise _out_of_memory(self._m.options) from error
+            raise
+
+    def use_best(self) -> int:
+        """Put the best weights into the model, or the last where nothing was compared. Returns their step.
+
+        Raises:
+            CheckpointError: the best checkpoint is damaged.
+        """
+        if self.state.best is not None and self.state.best["step"] != self.state.step:
+            self._load(checkpoint.open_checkpoint(self._m.checkpoints / f"step-{self.state.best['step']:08d}"))
+        with torch.no_grad():
+            for name, value in self._average.items():
+                self._parameters[name].copy_(value)
+        self._m.model.eval()
+        return self.state.step if self.state.best is None else int(self.state.best["step"])
+
+    def _phase(self) -> Iterator[Event]:
+        phase = self._m.phases[self.state.phase]
+        if self.state.frozen is None:
+            self._enter_phase()
+            self.state.frozen = self._frozen_now()
+        while self.state.epoch < phase.epochs and not self._out_of_patience():
+            yield from self._epoch(phase)
+        compared = prove_frozen(self._m.model, phase.trainable, self.state.frozen)
+        yield Event("frozen", {"phase": self.state.phase, "tensors": compared, "identical": True})
+        self.state.phase += 1
+        self.state.epoch = 0
+        self.state.frozen = None
+        self.state.finished = self.state.phase == len(self._m.phases)
+
+    def _epoch(self, phase: Phase) -> Iterator[Event]:
+        every = self._m.options.checkpoint.every
+        for batches in self._steps():
+            yield from self._step(phase, batches)
+            if every and self.state.step % every == 0 and self.state.batch < self._per_epoch:
+                yield self._publish()
+        yield from self._compare(phase)
+        self.state.epoch += 1
+        self.state.batch = 0
+        yield self._publish()
+
+    def _steps(self) -> Iterator[list[Batch]]:
+        """The passes of each step that is left in this epoch."""
+        m, options = self._m, self._m.options
+        epoch = sum(phase.epochs for phase in m.phases[: self.state.phase]) + self.state.epoch
+        batches = step_batches(m.rows.ids, m.rows.lengths, seed=m.seed, epoch=epoch, batch_size=options.batch_size)
+        cut = [
+            list(passes(batch, m.rows.lengths, accumulation=options.accumulation, max_tokens=options.max_tokens))
+            for batch in batches[self.state.batch :]
+        ]
+        self._places = iter(cut)
+        return steps_of(m.task, m.answers, m.processor, m.rows.encoded, m.rows.values, cut, workers=options.workers)
+
+    def _step(self, phase: Phase, batches: list[Batch]) -> Iterator[Event]:
+        places = next(self._places)
+        rate = self._set_rates(phase)
+        losses, real, padded = self._gradients(batches)
+        units = sum(batch.units for batch in batches)
+        loss = float(sum(part.sum() for part in losses)) / units
+        norm = self._gradient_norm()
+        if math.isfinite(loss) and math.isfinite(norm):
+            self._optimizer.step()
+            self._update_average()
+        else:
+            yield self._skip(loss, norm, losses, places)
+        self._optimizer.zero_grad(set_to_none=True)
+        self.state.step += 1
+        self.state.batch += 1
+        if self.state.step % self._log_every == 0 or self.state.batch == self._per_epoch:
+            yield Event(
+                "step",
+                {
+                    "step": self.state.step,
+                    "epoch": round(self._epochs_done(), 4),
+                    "loss": loss,
+                    "learning_rate": rate,
+                    "grad_norm": norm,
+                    "padding": round(1 - real / max(1, padded), 4),
+                },
+            )
+
+    def _gradients(self, batches: list[Batch]) -> tuple[list[Tensor], int, int]:
+        """Add up the gradients of a step's passes. Returns the losses of each pass, real and computed tokens."""
+        m = self._m
+        units = sum(batch.units for batch in batches)
+        losses, real, padded = [], 0, 0
+        for index, batch in enumerate(batches):
+            self._stop()
+            torch.manual_seed(draw("noise", m.seed, self.state.step, index))
+            inputs = m.device.move(batch.inputs)
+            with m.device.computing():
+                output = m.model(**inputs)
+                loss = m.loss.function(output, batch.target.to(m.device.device))
+            (loss.sum() / units).backward()
+            losses.append(loss.detach())
+            mask = batch.inputs.get("attention_mask")
+            if mask is not None:
+                real, padded = real + int(mask.sum()), padded + mask.numel()
+        return losses, real, padded
+
+    def _gradient_norm(self) -> float:
+        trained = [p for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if self._m.options.clip is not None:
+            return float(nn.utils.clip_grad_norm_(trained, self._m.options.clip))
+        return float(nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None]))
+
+    def _skip(self, loss: float, norm: float, losses: Sequence[Tensor], places: Sequence[Sequence[int]]) -> Event:
+        """Leave a step out, or stop: nothing that is not finite reaches the weights."""
+        what = "the gradient" if math.isfinite(loss) else "the loss"
+        rows = _culprits(losses, places, self._m.rows.examples)
+        told = f"step {self.state.step + 1}: {what} is not finite (loss {loss:g}, gradient norm {norm:g}); rows: {'; '.join(rows)}"
+        self.state.skipped += 1
+        options = self._m.options
+        if options.on_not_finite == "error" or self.state.skipped > options.max_skipped:
+            raise NotFiniteError(told, fix="lower strategy.learning_rate, look at these rows, or set training.on_not_finite=skip")
+        return Event("skipped", {"step": self.state.step + 1, "rows": rows, "reason": told})
+
+    def _compare(self, phase: Phase) -> Iterator[Event]:
+        """Score the model on the validation data; remember whether it is the best so far."""
+        if self._validate is None:
+            return
+        with _swapped(self._parameters, self._average):
+            self._m.model.eval()
+            verdict = self._validate()
+            set_modes(self._m.model)
+        if math.isnan(verdict.score):
+            raise NotFiniteError(
+                f"step {self.state.step}: the validation score is not a number", fix="lower strategy.learning_rate"
+            )
+        better = self.state.best is None or verdict.score > self.state.best["score"]
+        if better:
+            self.state.best = {"step": self.state.step, "score": verdict.score}
+        self.state.waited = 0 if better else self.state.waited + 1
+        yield Event(
+            "validation",
+            {"step": self.state.step, "epoch": round(self._epochs_done(), 4), "scores": verdict.values, "best": better},
+        )
+
+    def _publish(self) -> Event:
+        tensors = self._tensors()
+        self._require_finite(tensors["weights"])
+        state = {**asdict(self.state), "recipe": self._m.recipe_digest}
+        folder = checkpoint.publish(self._m.checkpoints, self.state.step, state, tensors)
+        best = self.state.best["step"] if self.state.best else None
+        checkpoint.prune(self._m.checkpoints, keep=self._m.options.checkpoint.keep, best=best)
+        return Event("checkpoint", {"step": self.state.step, "folder": folder.name})
+
+    def _require_finite(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, tensor in tensors.items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise NotFiniteError(f"step {self.state.step}: the weight {name} is not finite", fix="lower strategy.learning_rate")
+
+    def _tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint holds: all that trains in any phase, moving buffers, optimizer state, average."""
+        buffers = {name: value for name, value in self._m.model.named_buffers() if name in self._m.model.state_dict()}
+        weights = {name: self._parameters[name] for name in self._saved} | buffers
+        optimizer = {
+            f"{group['names'][index]}.{key}": value
+            for group in self._optimizer.param_groups
+            for index, parameter in enumerate(group["params"])
+            for key, value in self._optimizer.state[parameter].items()
+        }
+        return {"weights": weights, "optimizer": optimizer, "average": self._average}
+
+    def _size(self) -> int:
+        """Bytes of a checkpoint: the weights, two moments of each, and the average if there is one."""
+        copies = 3 if self._m.options.ema is None else 4
+        return sum(self._parameters[name].numel() * 4 * copies for name in self._saved)
+
+    def _load(self, found: checkpoint.Checkpoint) -> None:
+        places = self._parameters | dict(self._m.model.named_buffers())
+        with torch.no_grad():
+            for name, value in found.tensors("weights").items():
+                places[name].copy_(value)
+        optimizer = found.tensors("optimizer")
+        for group in self._optimizer.param_groups:
+            for name, parameter in zip(group["names"], group["params"], strict=True):
+                self._optimizer.state[parameter] = {
+                    key.removeprefix(f"{name}."): _at(value, parameter)
+                    for key, value in optimizer.items()
+                    if key.rpartition(".")[0] == name
+                }
+        self._average = {k: v.to(self._parameters[k].device) for k, v in found.tensors("average").items()}
+
+    def _enter_phase(self) -> None:
+        phase = self._m.phases[self.state.phase]
+        freeze_all_but(self._m.model, phase.trainable)
+        self._optimizer = _optimizer(self._parameters, phase, self._m.options)
+
+    def _frozen_now(self) -> str:
+        return frozen_sha256(self._m.model, self._m.phases[self.state.phase].trainable)
+
+    def _set_rates(self, phase: Phase) -> float:
+        options = self._m.options
+        done = self.state.epoch * self._per_epoch + self.state.batch
+        share = factor(done, phase.epochs * self._per_epoch, schedule=options.schedule, warmup=options.warmup)
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["full_rate"] * share
+        return float(max(group["lr"] for group in self._optimizer.param_groups))
+
+    def _update_average(self) -> None:
+        decay = self._m.options.ema
+        if decay is None:
+            return
+        with torch.no_grad():
+            for name in self._m.phases[self.state.phase].trainable:
+                value = self._parameters[name]
+                self._average.setdefault(name, value.clone()).lerp_(value, 1 - decay)
+
+    def _epochs_done(self) -> float:
+        return self.state.step / self._per_epoch
+
+    def _out_of_patience(self) -> bool:
+        patience = self._m.options.early_stopping
+        return patience is not None and self.state.waited >= patience
+
+
+def _optimizer(parameters: Mapping[str, nn.Parameter], phase: Phase, options: TrainingOptions) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter, 2019); biases and norms do not decay."""
+    groups = []
+    for group in phase.groups:
+        for decays in (True, False):
+            names = [name for name in group.parameters if (parameters[name].ndim >= 2) is decays]
+            if names:
+                decay = options.weight_decay if decays else 0.0
+                members = [parameters[name] for name in names]
+                groups.append({"params": members, "names": names, "full_rate": group.learning_rate, "weight_decay": decay})
+    device = next(iter(parameters.values())).device.type
+    return torch.optim.AdamW(groups, lr=0.0, fused=device in {"cpu", "cuda"})
+
+
+@contextmanager
+def _swapped(parameters: Mapping[str, nn.Parameter], average: Mapping[str, Tensor]) -> Iterator[None]:
+    """The model with averaged weights, for as long as this lasts."""
+    own = {name: parameters[name].detach().clone() for name in average}
+    try:
+        with torch.no_grad():
+            for name, value in average.items():
+                parameters[name].copy_(value)
+        yield
+    finally:
+        with torch.no_grad():
+            for name, value in own.items():
+                parameters[name].copy_(value)
+
+
+def _at(value: Tensor, parameter: nn.Parameter) -> Tensor:
+    return value.to(parameter.device)
+
+
+def _culprits(losses: Sequence[Tensor], places: Sequence[Sequence[int]], examples: Sequence[Example]) -> list[str]:
+    """The rows whose loss is not finite; all rows of the step where it was the gradient."""
+    bad = [
+        place
+        for part, members in zip(losses, places, strict=True)
+        if part.numel() == len(members)
+        for value, place in zip(part.tolist(), members, strict=True)
+        if not math.isfinite(value)
+    ]
+    chosen = bad or [place for members in places for place in members]
+    rows = [f"{examples[place].file}, row {examples[place].row}" for place in chosen[:8]]
+    return rows + ([f"and {len(chosen) - 8} more"] if len(chosen) > 8 else [])
+
+
+def _out_of_memory(options: TrainingOptions) -> ResourceError:
+    return ResourceError(
+        "a training pass does not fit into memory",
+        fix=f"halve training.max_tokens (now {options.max_tokens}); the effective batch stays the same",
+    )

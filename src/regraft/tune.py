@@ -1,0 +1,338 @@
+"""The few lines that are the product: from a recipe to a tuned model and its run folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regraft import __version__, evaluation
+from regraft.data import Example
+from regraft.errors import Interrupted, TrainingError
+from regraft.evaluation.outputs import features_of
+from regraft.fingerprint import digest
+from regraft.prepare import Prepared, make_rows, open_model, prepare
+from regraft.recipe import Recipe, read_recipe, to_yaml
+from regraft.run import Run, create_run, write_json, write_text
+from regraft.training import Event, Loop, Material, Poll, Rows, Verdict, checkpoint, stoppable
+from regraft.tuned import Tuned
+
+_PROBE_ROWS = 64  # rows on which the saved model is compared with the one in memory
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave."""
+
+    run: Run
+    tuned: Tuned
+    scores: dict[str, Any]
+
+
+def tune(recipe: Recipe) -> Outcome:
+    """Tune a model as a recipe asks, into a new run folder. ``tuning`` is the same, event by event."""
+    return _finish(tuning(recipe))
+
+
+def resume(run: Run) -> Outcome:
+    """Finish a run that was stopped. It ends with the same bits as one that was not."""
+    return _finish(resuming(run))
+
+
+def tuning(recipe: Recipe) -> Generator[Event, None, Outcome]:
+    """Tune into a new run folder.
+
+    Yields:
+        Every event, after it was recorded.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        RegraftError: the error tree tells which and why; a run folder that was begun can be resumed.
+    """
+    with stoppable() as stop:
+        prepared = prepare(recipe, poll=_nothing_to_save(stop))
+        run = create_run(Path(recipe.output).expanduser(), recipe.name, default_run_name(recipe))
+        with run.locked():
+            write_text(run.recipe, to_yaml(prepared.recipe, header=f"regraft {__version__}; `regraft tune` with this file gives the same weights"))
+            return (yield from _run(prepared, run, stop, found=None))
+
+
+def resuming(run: Run) -> Generator[Event, None, Outcome]:
+    """Go on from the newest checkpoint that is whole, or from the start where there is none.
+
+    Raises:
+        RecipeError: the run is in use, or its recipe has been changed.
+    """
+    with stoppable() as stop, run.locked():
+        checkpoint.sweep(run.checkpoints)
+        found, passed_over = checkpoint.newest(run.checkpoints)
+        recipe = read_recipe(run.recipe)
+        prepared = prepare(recipe, poll=stop)
+        for reason in passed_over:
+            yield _recorded(run, Event("damaged", {"checkpoint": reason}))
+        yield _recorded(run, Event("resume", {"step": found.step if found else 0, "from": found.folder.name if found else None}))
+        return (yield from _run(prepared, run, stop, found=found))
+
+
+def default_run_name(recipe: Recipe) -> str:
+    """A run's name where none is given: what it learns from, and how."""
+    stem = recipe.data.train.replace(":", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    return f"{stem}-{recipe.strategy.name}"
+
+
+def _run(prepared: Prepared, run: Run, stop: Poll, *, found: checkpoint.Checkpoint | None) -> Generator[Event, None, Outcome]:
+    begun = time.monotonic()
+    write_json(run.plan, prepared.plan.to_json())
+    yield _recorded(run, Event("start", {"command": _command(), "environment": environment(prepared)}))
+    yield Event("plan", prepared.plan.to_json())
+    try:
+        loop = _loop(prepared, run, stop)
+        if found is not None:
+            loop.resume(found)
+        for event in loop.events():
+            yield _recorded(run, event)
+        best_step = loop.use_best()
+        outcome = yield from _conclude(prepared, run, stop)
+    except Interrupted as stopped:
+        raise _resumable(stopped, run) from None
+    yield _recorded(run, Event("end", {"seconds": round(time.monotonic() - begun, 2), "best_step": best_step}))
+    return outcome
+
+
+def _loop(prepared: Prepared, run: Run, stop: Poll) -> Loop:
+    prepared.pretrained.model.to(prepared.device.device)
+    material = Material(
+        model=prepared.pretrained.model,
+        processor=prepared.pretrained.processor,
+        task=prepared.task,
+        answers=prepared.answers,
+        loss=prepared.loss,
+        rows=prepared.rows,
+        phases=prepared.phases,
+        options=prepared.recipe.training,
+        seed=prepared.recipe.seed,
+        device=prepared.device,
+        checkpoints=run.checkpoints,
+        recipe_digest=_digest(prepared.recipe),
+    )
+    return Loop(material, validate=_validator(prepared, stop), stop=stop)
+
+
+def _validator(prepared: Prepared, stop: Poll) -> Any:
+    """Scores the model on the validation data; None where there is none."""
+    if not prepared.splits.validation:
+        return None
+    rows = make_rows(prepared.splits.validation, prepared.task, prepared.answers, prepared.pretrained)
+    metric = evaluation.find_metric(prepared.primary, prepared.answers.kind)
+    target = np.asarray(rows.values)
+
+    def validate() -> Verdict:
+        tuned = _tuned(prepared)
+        scores = tuned.scores(_outputs(tuned, rows, prepared, stop))
+        values = evaluation.measure(evaluation.metrics_for(prepared.answers.kind), target, scores)
+        sign = 1.0 if metric.higher_is_better else -1.0
+        return Verdict(sign * values[metric.name], evaluation.to_json(values))
+
+    return validate
+
+
+def _conclude(prepared: Prepared, run: Run, stop: Poll) -> Generator[Event, None, Outcome]:
+    """Evaluate the tuned model against its baselines, save it, and prove that what was saved is what was evaluated."""
+    pretrained = prepared.pretrained
+    answers = prepared.task.targets.finish(pretrained.model, prepared.answers, pretrained.anatomy.head)
+    tuned = replace(_tuned(prepared), answers=answers)
+    sides = {}
+    for name, examples in (("validation", prepared.splits.validation), ("test", prepared.splits.test)):
+        rows = make_rows(examples, prepared.task, prepared.answers, pretrained)
+        sides[name] = evaluation.Answers(np.asarray(rows.values), _outputs(tuned, rows, prepared, stop))
+        yield Event("stage", {"doing": f"evaluated {len(examples)} {name} rows"})
+    baselines = _baselines(prepared, stop) if prepared.recipe.evaluation.baselines else {}
+    yield Event("stage", {"doing": "scored the baselines"})
+    scores = _scores(prepared, sides, baselines)
+    tuned = replace(tuned, temperature=(scores["calibration"] or {}).get("temperature", 1.0))
+    stop()
+    _save(tuned, run)
+    compared = _prove_saved(tuned, run, prepared, sides["test"].logits)
+    yield _recorded(run, Event("saved", {"rows": compared, "identical": True}))
+    write_predictions(run.predictions, tuned, prepared.splits.test, sides["test"].logits)
+    write_json(run.scores, scores)
+    return Outcome(run, tuned, scores)
+
+
+def _scores(prepared: Prepared, sides: dict[str, evaluation.Answers], baselines: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
+    options = prepared.recipe.evaluation
+    return evaluation.compose(
+        prepared.answers.kind,
+        prepared.primary,
+        labels=prepared.answers.names,
+        test=sides["test"],
+        validation=sides["validation"] if len(sides["validation"].target) else None,
+        baselines=baselines,
+        sampling=evaluation.Sampling(options.resamples, options.confidence, prepared.recipe.seed),
+    )
+
+
+def _baselines(prepared: Prepared, stop: Poll) -> dict[str, NDArray[np.float64]]:
+    """What guessing gives, and what a linear probe on the untouched model gives, on the test rows."""
+    kind, classes = prepared.answers.kind, prepared.answers.width
+    untouched = open_model(prepared.recipe, prepared.task, prepared.answers)
+    untouched.model.to(prepared.device.device)
+    features = []
+    for examples in (prepared.splits.train, prepared.splits.test):
+        rows = make_rows(examples, prepared.task, prepared.answers, untouched)
+        with prepared.device.computing():
+            found = features_of(
+                untouched.model,
+                prepared.task.inputs,
+                untouched.processor,
+                rows.encoded,
+                batch_size=prepared.recipe.evaluation.batch_size,
+                poll=stop,
+            )
+        features.append(found)
+    train = np.asarray(prepared.rows.values)
+    return {
+        "majority": evaluation.majority(kind, train, len(features[1]), classes),
+        "linear_probe": evaluation.linear_probe(kind, features[0], train, features[1], seed=prepared.recipe.seed, classes=classes),
+    }
+
+
+def _tuned(prepared: Prepared) -> Tuned:
+    return Tuned(prepared.pretrained, prepared.task, prepared.recipe.task.name, prepared.answers)
+
+
+def _outputs(tuned: Tuned, rows: Rows, prepared: Prepared, stop: Poll) -> NDArray[np.float32]:
+    return tuned.outputs(rows.encoded, batch_size=prepared.recipe.evaluation.batch_size, poll=stop)
+
+
+def _save(tuned: Tuned, run: Run) -> None:
+    """Write ``model/`` beside where it belongs, then put it there."""
+    temporary = run.folder / f".model-{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    tuned.save(temporary)
+    shutil.rmtree(run.model, ignore_errors=True)
+    os.rename(temporary, run.model)
+
+
+def _prove_saved(tuned: Tuned, run: Run, prepared: Prepared, logits: NDArray[np.float32]) -> int:
+    """Open what was saved and compare what it says with what was evaluated.
+
+    Raises:
+        TrainingError: it says something else.
+    """
+    examples = prepared.splits.test[:_PROBE_ROWS]
+    reopened = Tuned.load(run.model)
+    rows = make_rows(examples, prepared.task, prepared.answers, reopened.pretrained)
+    again = reopened.outputs(rows.encoded)
+    if not np.allclose(again, logits[: len(examples)], rtol=1e-4, atol=1e-4):
+        raise TrainingError("the saved model answers otherwise than the one that was evaluated", fix="this is a bug of regraft: report it with the recipe")
+    return len(examples)
+
+
+def write_predictions(path: Path, tuned: Tuned, examples: Sequence[Example], outputs: NDArray[np.float32]) -> None:
+    """One row for each example: where it came from, its inputs, target and answer. Written in chunks."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    temporary = path.with_name(f".{path.name}.tmp")
+    writer = None
+    for start in range(0, max(1, len(examples)), 10_000):
+        chunk = list(_answered(tuned, examples[start : start + 10_000], outputs[start : start + 10_000]))
+        table = pa.Table.from_pylist(chunk, schema=writer.schema if writer else None)
+        writer = writer or pq.ParquetWriter(temporary, table.schema)
+        writer.write_table(table)
+    if writer:
+        writer.close()
+    os.replace(temporary, path)
+
+
+def _answered(tuned: Tuned, examples: Sequence[Example], outputs: NDArray[np.float32]) -> Iterator[dict[str, Any]]:
+    names = [column.name for column in tuned.task.inputs.columns()]
+    for example, scores in zip(examples, tuned.scores(outputs), strict=True):
+        answer = tuned.task.targets.answer(scores, tuned.answers)
+        probabilities = answer.get("probabilities")
+        yield {
+            "id": example.id,
+            "file": example.file,
+            "row": example.row,
+            **{name: example.inputs.get(name) for name in names},
+            "target": _told(example.target),
+            "prediction": answer["prediction"],
+            "confidence": answer.get("confidence"),
+            "probabilities": list(probabilities.values()) if probabilities else None,
+        }
+
+
+def _told(target: Any) -> Any:
+    if isinstance(target, tuple):
+        return target[0] if len(target) == 1 and isinstance(target[0], float) else list(target)
+    return target
+
+
+def environment(prepared: Prepared) -> dict[str, str]:
+    """What the numbers may depend on beside the recipe."""
+    packages = ("torch", "transformers", "safetensors", "numpy", "scikit-learn")
+    return {
+        "regraft": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": f"{prepared.device.device} ({prepared.device.precision})",
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _digest(recipe: Recipe) -> str:
+    """What decides the weights: the recipe without what only decides where and how often things are kept."""
+    values = recipe.model_dump(mode="json", exclude={"output", "name", "evaluation"})
+    for harmless in ("checkpoint", "workers"):
+        del values["training"][harmless]
+    return digest(values)
+
+
+def _command() -> str:
+    return shlex.join(["regraft", *sys.argv[1:]])
+
+
+def _recorded(run: Run, event: Event) -> Event:
+    run.record(event.name, **event.values)
+    return event
+
+
+def _nothing_to_save(stop: Poll) -> Poll:
+    def poll() -> None:
+        try:
+            stop()
+        except Interrupted as stopped:
+            raise Interrupted(stopped.signum, f"{stopped.problem}; training had not begun, there is nothing to save") from None
+
+    return poll
+
+
+def _resumable(stopped: Interrupted, run: Run) -> Interrupted:
+    folder, _ = checkpoint.newest(run.checkpoints)
+    kept = f"{folder.folder} is whole" if folder else "nothing had been trained"
+    return Interrupted(stopped.signum, f"{stopped.problem}; {kept}", fix=f"regraft resume {run.folder}")
+
+
+def _finish(events: Generator[Event, None, Outcome]) -> Outcome:
+    while True:
+        try:
+            next(events)
+        except StopIteration as ended:
+            outcome: Outcome = ended.value
+            return outcome

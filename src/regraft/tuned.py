@@ -1,0 +1,138 @@
+"""The result of tuning: a model with what it needs to answer, in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regraft import __version__, pretrained
+from regraft.errors import RecipeError
+from regraft.evaluation import probabilities
+from regraft.evaluation.outputs import logits_of
+from regraft.pretrained import Pretrained
+from regraft.recipe import TaskOptions
+from regraft.run import read_json, write_json
+from regraft.tasks import Answers, Encoded, Task, make_task
+from regraft.training.device import choose_device
+
+_EXTRAS = "regraft.json"
+_CHUNK = 512  # texts that are read, sorted by length and answered together when streaming
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A tuned model. ``predict`` answers, ``save`` and ``load`` keep it; every other verb is a function of its own."""
+
+    pretrained: Pretrained
+    task: Task
+    task_name: str
+    answers: Answers
+    temperature: float = 1.0
+
+    def predict(self, inputs: str | Mapping[str, Any] | Iterable[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Answer each input.
+
+        Args:
+            inputs: a text, a mapping such as ``{"text": …, "text_pair": …}``, or many of these.
+
+        Returns:
+            For each input ``prediction``, and for classes and labels ``confidence`` and ``probabilities``.
+
+        Raises:
+            RecipeError: an input lacks what the task reads.
+        """
+        single = isinstance(inputs, str | Mapping)
+        return list(self.stream([inputs] if single else inputs))  # type: ignore[list-item, arg-type]
+
+    def stream(self, inputs: Iterable[str | Mapping[str, Any]], *, batch_size: int = 64) -> Iterator[dict[str, Any]]:
+        """Like ``predict``, one answer after the other, with a bounded number of inputs in memory."""
+        waiting = iter(inputs)
+        while chunk := list(islice(waiting, _CHUNK)):
+            read = [self._parsed(item, index) for index, item in enumerate(chunk)]
+            encoded = self.task.inputs.encode(read, self.pretrained.processor, self.pretrained.config)
+            scores = self.scores(self.outputs(encoded, batch_size=batch_size))
+            yield from (self.task.targets.answer(row, self.answers) for row in scores)
+
+    def outputs(self, encoded: Sequence[Encoded], *, batch_size: int = 64, poll: Any = lambda: None) -> NDArray[np.float32]:
+        """Logits, or numbers in the user's units, [n, answers.width]."""
+        raw = logits_of(
+            self.pretrained.model,
+            self.task.inputs,
+            self.pretrained.processor,
+            encoded,
+            batch_size=batch_size,
+            poll=poll,
+        )
+        return self.answers.in_units(raw)
+
+    def scores(self, outputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Calibrated probabilities, or the numbers themselves, [n, answers.width]."""
+        return probabilities(outputs, self.answers.kind, temperature=self.temperature)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model folder; plain transformers opens it, and ``Tuned.load`` opens all of it."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        pretrained.save(folder, self.pretrained)
+        options = {field.name: getattr(self.task, field.name) for field in fields(self.task)}  # type: ignore[arg-type]
+        content = {
+            "regraft": __version__,
+            "task": {"name": self.task_name, **options},
+            "answers": asdict(self.answers),
+            "head": self.pretrained.head,
+            "temperature": self.temperature,
+        }
+        write_json(folder / _EXTRAS, content)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Tuned:
+        """Open a folder that ``save`` wrote; also a run folder, whose ``model`` is meant.
+
+        Raises:
+            RecipeError: it is no such folder, or something is missing in it.
+            RefusedError: it holds something that could run code.
+        """
+        folder = Path(folder)
+        folder = folder / "model" if (folder / "model" / _EXTRAS).is_file() else folder
+        if not (folder / _EXTRAS).is_file():
+            raise RecipeError(f"{folder} is not a tuned model (it has no {_EXTRAS})", fix="name a run folder or its model/ folder")
+        pretrained.check_folder(folder)
+        content = read_json(folder / _EXTRAS)
+        task, answers, name = _understood(content, folder)
+        model = pretrained.reopen(folder, task.auto_class, head=content["head"])
+        model.model.to(choose_device("fp32").device)
+        return cls(model, task, name, answers, float(content["temperature"]))
+
+    def _parsed(self, item: str | Mapping[str, Any], index: int) -> dict[str, Any]:
+        columns = self.task.inputs.columns()
+        values = {columns[0].name: item} if isinstance(item, str) else dict(item)
+        read = {}
+        for column in columns:
+            if column.name not in values:
+                if column.required:
+                    raise RecipeError(f"input {index + 1} has no {column.name!r}", fix=f"give it as {{{column.name!r}: …}}")
+                continue
+            try:
+                read[column.name] = column.parse(values[column.name])
+            except ValueError as error:
+                raise RecipeError(f"input {index + 1}: {column.name!r} {error}") from None
+        return read
+
+
+def _understood(content: Any, folder: Path) -> tuple[Task, Answers, str]:
+    try:
+        options = TaskOptions.model_validate(content["task"])
+        parts = content["answers"]
+        answers = Answers(parts["kind"], tuple(parts["names"]), tuple(parts["mean"]), tuple(parts["scale"]))
+        float(content["temperature"])
+        if content["head"] not in {"own", "mean"}:
+            raise ValueError
+        return make_task(options), answers, options.name
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecipeError(f"{folder / _EXTRAS} is damaged: {error}", fix="tune it again, or copy the folder again") from None
