@@ -1,3 +1,72 @@
-"""regraft: graft a pretrained model onto a new task."""
+"""regraft: graft a pretrained model onto a new task.
+
+import regraft
+
+recipe = regraft.make_recipe({"task": "text-classification", "data": "reviews.csv"})
+outcome = regraft.tune(recipe)
+print(outcome.scores["test"]["accuracy"])
+print(outcome.tuned.predict("A film to remember."))
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from regraft.errors import RegraftError
+    from regraft.prepare import prepare
+    from regraft.recipe import Recipe, make_recipe, read_recipe
+    from regraft.report import write_report
+    from regraft.run import Run, find_run
+    from regraft.tune import Outcome, evaluate, resume, resuming, tune, tuning
+    from regraft.tuned import Tuned
+
+# Where each public name lives. A name is imported when it is first used: `import regraft` imports nothing heavy.
+_HOMES = {
+    "Outcome": "tune",
+    "Recipe": "recipe",
+    "RegraftError": "errors",
+    "Run": "run",
+    "Tuned": "tuned",
+    "evaluate": "tune",
+    "find_run": "run",
+    "make_recipe": "recipe",
+    "prepare": "prepare",
+    "read_recipe": "recipe",
+    "resume": "tune",
+    "resuming": "tune",
+    "tune": "tune",
+    "tuning": "tune",
+    "write_report": "report",
+}
+
+__all__ = [
+    "Outcome",
+    "Recipe",
+    "RegraftError",
+    "Run",
+    "Tuned",
+    "evaluate",
+    "find_run",
+    "make_recipe",
+    "prepare",
+    "read_recipe",
+    "resume",
+    "resuming",
+    "tune",
+    "tuning",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'regraft' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"regraft.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""Tasks and strategies are found by the name of their file, or by an entry point of another package. No list to edit."""
+"""Tasks and strategies are found by the name of their file, or by an entry point of another package."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def find(room: str, name: str, kind: type[T]) -> type[T]:
     if name not in known:
         guess = nearest(name, known)
         raise RecipeError(
-            f"{room} has no {name!r}", fix=f"did you mean {guess!r}?" if guess else f"there are: {', '.join(known)}"
+            f"{room} has no {name!r}",
+            fix=f"did you mean {guess!r}?" if guess else f"there are: {', '.join(known)}",
         )
     for point in importlib.metadata.entry_points(group=f"regraft.{room}"):
         if point.name == name:

@@ -70,9 +70,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
 
 def open_model(recipe: Recipe, task: Task, answers: Answers) -> Pretrained:
     """The pretrained model as it is before tuning; the same each time."""
-    return pretrained.load(
-        recipe.model, task.auto_class, task.targets.model_config(answers), seed=recipe.seed
-    )
+    return pretrained.load(recipe.model, task.auto_class, task.targets.model_config(answers), seed=recipe.seed)
 
 
 def make_rows(examples: Sequence[Example], task: Task, answers: Answers, model: Pretrained) -> Rows:
@@ -87,9 +85,7 @@ def _primary(recipe: Recipe, task: Task, answers: Answers) -> str:
     return evaluation.find_metric(recipe.evaluation.primary or task.primary, answers.kind).name
 
 
-def _only_fitting(
-    splits: Splits, task: Task, answers: Answers, on_bad_rows: str, columns: Sequence[Column]
-) -> Splits:
+def _only_fitting(splits: Splits, task: Task, answers: Answers, on_bad_rows: str, columns: Sequence[Column]) -> Splits:
     """Without the rows whose target is not among the answers; an error unless the recipe lets bad rows be skipped."""
     bad = [row for side in (splits.train, splits.validation, splits.test) for row in task.targets.unfit(side, answers)]
     if not bad:
@@ -103,18 +99,21 @@ def _only_fitting(
             fix="correct them, add such rows to the training data, or leave them out with data.on_bad_rows=skip",
         )
     out = {(row.file, row.row) for row in bad}
-    kept = [
+    train, validation, test = (
         [example for example in side if (example.file, example.row) not in out]
         for side in (splits.train, splits.validation, splits.test)
-    ]
-    return Splits(*kept, columns=splits.columns, bad_rows=[*splits.bad_rows, *named], notes=splits.notes)
+    )
+    return Splits(train, validation, test, splits.columns, [*splits.bad_rows, *named], splits.notes)
 
 
 def _resolved(recipe: Recipe, task: Task, strategy: Strategy, device: Device) -> Recipe:
     """The recipe with every default spelled out, so that running it again gives the same weights."""
     task_options = TaskOptions(name=recipe.task.name, **_options(task))
     strategy_options = StrategyOptions(
-        name=recipe.strategy.name, freeze=recipe.strategy.freeze, train=recipe.strategy.train, **_options(strategy)
+        name=recipe.strategy.name,
+        freeze=recipe.strategy.freeze,
+        train=recipe.strategy.train,
+        **_options(strategy),
     )
     training = recipe.training.model_copy(update={"precision": device.precision})
     return recipe.model_copy(update={"task": task_options, "strategy": strategy_options, "training": training})

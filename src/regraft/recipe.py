@@ -43,7 +43,7 @@ class ModelOptions(Section):
     revision: str | None = Field(None, description="The commit or tag of a hub model.")
     head: Literal["own", "mean"] = Field(
         "own",
-        description="own: the model's own head from transformers. mean: a linear layer on the mean of the last hidden states.",
+        description="own: the model's own head from transformers. mean: one linear layer on mean-pooled states.",
     )
     dropout: float | None = Field(None, ge=0, lt=1, description="Dropout in all that trains; null for the model's own.")
 
@@ -77,8 +77,12 @@ class DataOptions(Section):
 
 class StrategyOptions(OpenSection):
     name: str = Field("full", description="How to tune: linear-probe, top-layers, full.")
-    freeze: list[str] = Field(default_factory=list, description='Patterns to freeze, such as "embeddings" or "blocks[:4]".')
-    train: list[str] = Field(default_factory=list, description='Patterns to train besides, such as "blocks.*.attention".')
+    freeze: list[str] = Field(
+        default_factory=list, description='Patterns to freeze, such as "embeddings" or "blocks[:4]".'
+    )
+    train: list[str] = Field(
+        default_factory=list, description='Patterns to train besides, such as "blocks.*.attention".'
+    )
 
 
 class CheckpointOptions(Section):
@@ -90,7 +94,9 @@ class TrainingOptions(Section):
     epochs: int = Field(3, ge=1)
     batch_size: int = Field(16, ge=1, description="Examples per optimizer step, however many passes that takes.")
     accumulation: int = Field(1, ge=1, description="Passes per optimizer step; more take less memory.")
-    max_tokens: int = Field(8192, ge=1, description="Most tokens, padding included, in one pass; longer ones take more passes.")
+    max_tokens: int = Field(
+        8192, ge=1, description="Most tokens, padding included, in one pass; longer ones take more passes."
+    )
     weight_decay: float = Field(0.01, ge=0)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: float = Field(0.1, ge=0, lt=1, description="The share of the steps over which the rate rises.")
@@ -216,7 +222,7 @@ def parse_yaml(text: str, *, origin: str) -> Any:
         RecipeError: with the line.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader, made stricter)
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader, made stricter
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -257,10 +263,16 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"}]
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag not in {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"}
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False|TRUE|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False|TRUE|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )

@@ -1,4 +1,4 @@
-"""The run folder: the contract through which the upper rooms meet. Each writes its file; ``report`` shows what is there."""
+"""The run folder: the contract through which the upper rooms meet. Each writes its file; ``report`` shows them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from regraft.errors import RecipeError, ResourceError
 
@@ -113,7 +115,8 @@ def create_run(output: Path, name: str | None, default_name: str) -> Run:
             folder.mkdir()
         except FileExistsError:
             raise RecipeError(
-                f"{folder} exists already", fix=f"continue it with `regraft resume {folder}`, or choose another name"
+                f"{folder} exists already",
+                fix=f"continue it with `regraft resume {folder}`, or choose another name",
             ) from None
         return Run(folder)
 
@@ -126,9 +129,17 @@ def find_run(folder: Path) -> Run:
     """
     if not (folder / "recipe.yaml").is_file():
         raise RecipeError(
-            f"{folder} is not a run folder (it has no recipe.yaml)", fix="`regraft runs` lists the runs there are"
+            f"{folder} is not a run folder (it has no recipe.yaml)",
+            fix="`regraft runs` lists the runs there are",
         )
     return Run(folder)
+
+
+def list_runs(output: Path) -> list[dict[str, Any]]:
+    """The runs in a folder, the newest first: name, task, strategy, and the score or how far they came."""
+    folders = [path.parent for path in output.glob("*/recipe.yaml")]
+    newest = sorted(folders, key=lambda folder: (folder / "recipe.yaml").stat().st_mtime, reverse=True)
+    return [_told(Run(folder)) for folder in newest]
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -171,8 +182,24 @@ def _storage(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ResourceError(
-            f"{error.filename or path}: {error.strerror or error}", fix="free some space or check the permissions"
+            f"{error.filename or path}: {error.strerror or error}",
+            fix="free some space or check the permissions",
         ) from error
+
+
+def _told(run: Run) -> dict[str, Any]:
+    values = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))
+    told = {"run": str(run.folder), "task": values["task"]["name"], "strategy": values["strategy"]["name"]}
+    if run.scores.exists():
+        scores = read_json(run.scores)
+        best = scores["test"][scores["primary"]]
+        state = f"{scores['primary']} {best['value']:.3f} [{best['low']:.3f}, {best['high']:.3f}]"
+        return {**told, "state": state, "scores": scores["test"]}
+    steps = [event["step"] for event in run.history() if event["event"] == "checkpoint"]
+    return {
+        **told,
+        "state": f"stopped; resumable from step {steps[-1]}" if steps else "stopped before the first checkpoint",
+    }
 
 
 def _numbered(output: Path, stem: str) -> Path:

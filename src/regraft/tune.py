@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from regraft import __version__, evaluation
-from regraft.data import Example
-from regraft.errors import Interrupted, TrainingError
+from regraft.data import Example, load_splits, read_examples
+from regraft.errors import DataError, Interrupted, RecipeError, TrainingError
 from regraft.evaluation.outputs import features_of
 from regraft.fingerprint import digest
 from regraft.prepare import Prepared, make_rows, open_model, prepare
-from regraft.recipe import Recipe, read_recipe, to_yaml
+from regraft.recipe import Recipe, make_recipe, read_recipe, to_yaml
 from regraft.run import Run, create_run, write_json, write_text
 from regraft.training import Event, Loop, Material, Poll, Rows, Verdict, checkpoint, stoppable
 from regraft.tuned import Tuned
@@ -67,7 +67,13 @@ def tuning(recipe: Recipe) -> Generator[Event, None, Outcome]:
         prepared = prepare(recipe, poll=_nothing_to_save(stop))
         run = create_run(Path(recipe.output).expanduser(), recipe.name, default_run_name(recipe))
         with run.locked():
-            write_text(run.recipe, to_yaml(prepared.recipe, header=f"regraft {__version__}; `regraft tune` with this file gives the same weights"))
+            write_text(
+                run.recipe,
+                to_yaml(
+                    prepared.recipe,
+                    header=f"regraft {__version__}; `regraft tune` with this file gives the same weights",
+                ),
+            )
             return (yield from _run(prepared, run, stop, found=None))
 
 
@@ -84,8 +90,71 @@ def resuming(run: Run) -> Generator[Event, None, Outcome]:
         prepared = prepare(recipe, poll=stop)
         for reason in passed_over:
             yield _recorded(run, Event("damaged", {"checkpoint": reason}))
-        yield _recorded(run, Event("resume", {"step": found.step if found else 0, "from": found.folder.name if found else None}))
+        yield _recorded(
+            run,
+            Event("resume", {"step": found.step if found else 0, "from": found.folder.name if found else None}),
+        )
         return (yield from _run(prepared, run, stop, found=found))
+
+
+def evaluate(
+    model: Path, *, data: str | None = None, overrides: Sequence[str] = (), predictions: Path | None = None
+) -> dict[str, Any]:
+    """Score a tuned model with intervals.
+
+    Args:
+        model: a run folder, or a tuned model's folder.
+        data: a table with targets; None for the run's own test rows.
+        overrides: ``data.…`` and ``evaluation.…`` options, as on the command line.
+        predictions: where to write every answer, as parquet.
+
+    Returns:
+        The shape of ``scores.json``, without baselines.
+
+    Raises:
+        RecipeError, DataError: the model, the table or an option does not fit.
+    """
+    tuned = Tuned.load(model)
+    recipe, examples = _to_score(model, tuned, data, overrides)
+    rows = make_rows(examples, tuned.task, tuned.answers, tuned.pretrained)
+    options = recipe.evaluation
+    outputs = tuned.outputs(rows.encoded, batch_size=options.batch_size)
+    if predictions is not None:
+        write_predictions(predictions, tuned, examples, outputs)
+    return evaluation.compose(
+        tuned.answers.kind,
+        evaluation.find_metric(options.primary or tuned.task.primary, tuned.answers.kind).name,
+        labels=tuned.answers.names,
+        test=evaluation.Outputs(np.asarray(rows.values), outputs),
+        validation=None,
+        baselines={},
+        sampling=evaluation.Sampling(options.resamples, options.confidence, recipe.seed),
+        temperature=tuned.temperature,
+    )
+
+
+def _to_score(model: Path, tuned: Tuned, data: str | None, overrides: Sequence[str]) -> tuple[Recipe, list[Example]]:
+    """The options to score by, and the rows: those of a table, or the test rows of the run."""
+    file = model / "recipe.yaml"
+    columns = tuned.task.columns()
+    if data is None:
+        if not file.is_file():
+            raise RecipeError(
+                f"{model} is no run folder, so it has no test rows of its own",
+                fix="name a table: --data reviews.csv",
+            )
+        recipe = read_recipe(file, overrides)
+        columns = tuned.task.columns(label_separator=recipe.data.label_separator)
+        return recipe, load_splits(recipe.data, columns, seed=recipe.seed, stratify=tuned.task.targets.stratified).test
+    recipe = make_recipe({"task": tuned.task_name, "data": {"train": data}}, overrides)
+    examples, _, _ = read_examples(data, columns, recipe.data)
+    unfit = tuned.task.targets.unfit(examples, tuned.answers)
+    if unfit:
+        raise DataError(
+            f"{len(unfit)} rows have a target that this model cannot answer, the first: {unfit[0]}",
+            fix="correct them, or tune again with such rows",
+        )
+    return recipe, examples
 
 
 def default_run_name(recipe: Recipe) -> str:
@@ -94,7 +163,9 @@ def default_run_name(recipe: Recipe) -> str:
     return f"{stem}-{recipe.strategy.name}"
 
 
-def _run(prepared: Prepared, run: Run, stop: Poll, *, found: checkpoint.Checkpoint | None) -> Generator[Event, None, Outcome]:
+def _run(
+    prepared: Prepared, run: Run, stop: Poll, *, found: checkpoint.Checkpoint | None
+) -> Generator[Event, None, Outcome]:
     begun = time.monotonic()
     write_json(run.plan, prepared.plan.to_json())
     yield _recorded(run, Event("start", {"command": _command(), "environment": environment(prepared)}))
@@ -158,7 +229,7 @@ def _conclude(prepared: Prepared, run: Run, stop: Poll) -> Generator[Event, None
     sides = {}
     for name, examples in (("validation", prepared.splits.validation), ("test", prepared.splits.test)):
         rows = make_rows(examples, prepared.task, prepared.answers, pretrained)
-        sides[name] = evaluation.Answers(np.asarray(rows.values), _outputs(tuned, rows, prepared, stop))
+        sides[name] = evaluation.Outputs(np.asarray(rows.values), _outputs(tuned, rows, prepared, stop))
         yield Event("stage", {"doing": f"evaluated {len(examples)} {name} rows"})
     baselines = _baselines(prepared, stop) if prepared.recipe.evaluation.baselines else {}
     yield Event("stage", {"doing": "scored the baselines"})
@@ -166,14 +237,16 @@ def _conclude(prepared: Prepared, run: Run, stop: Poll) -> Generator[Event, None
     tuned = replace(tuned, temperature=(scores["calibration"] or {}).get("temperature", 1.0))
     stop()
     _save(tuned, run)
-    compared = _prove_saved(tuned, run, prepared, sides["test"].logits)
+    compared = _prove_saved(run, prepared, sides["test"].logits)
     yield _recorded(run, Event("saved", {"rows": compared, "identical": True}))
     write_predictions(run.predictions, tuned, prepared.splits.test, sides["test"].logits)
     write_json(run.scores, scores)
     return Outcome(run, tuned, scores)
 
 
-def _scores(prepared: Prepared, sides: dict[str, evaluation.Answers], baselines: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
+def _scores(
+    prepared: Prepared, sides: dict[str, evaluation.Outputs], baselines: dict[str, NDArray[np.float64]]
+) -> dict[str, Any]:
     options = prepared.recipe.evaluation
     return evaluation.compose(
         prepared.answers.kind,
@@ -207,7 +280,9 @@ def _baselines(prepared: Prepared, stop: Poll) -> dict[str, NDArray[np.float64]]
     train = np.asarray(prepared.rows.values)
     return {
         "majority": evaluation.majority(kind, train, len(features[1]), classes),
-        "linear_probe": evaluation.linear_probe(kind, features[0], train, features[1], seed=prepared.recipe.seed, classes=classes),
+        "linear_probe": evaluation.linear_probe(
+            kind, features[0], train, features[1], seed=prepared.recipe.seed, classes=classes
+        ),
     }
 
 
@@ -228,7 +303,7 @@ def _save(tuned: Tuned, run: Run) -> None:
     os.rename(temporary, run.model)
 
 
-def _prove_saved(tuned: Tuned, run: Run, prepared: Prepared, logits: NDArray[np.float32]) -> int:
+def _prove_saved(run: Run, prepared: Prepared, logits: NDArray[np.float32]) -> int:
     """Open what was saved and compare what it says with what was evaluated.
 
     Raises:
@@ -239,7 +314,10 @@ def _prove_saved(tuned: Tuned, run: Run, prepared: Prepared, logits: NDArray[np.
     rows = make_rows(examples, prepared.task, prepared.answers, reopened.pretrained)
     again = reopened.outputs(rows.encoded)
     if not np.allclose(again, logits[: len(examples)], rtol=1e-4, atol=1e-4):
-        raise TrainingError("the saved model answers otherwise than the one that was evaluated", fix="this is a bug of regraft: report it with the recipe")
+        raise TrainingError(
+            "the saved model answers otherwise than the one that was evaluated",
+            fix="this is a bug of regraft: report it with the recipe",
+        )
     return len(examples)
 
 
@@ -318,7 +396,9 @@ def _nothing_to_save(stop: Poll) -> Poll:
         try:
             stop()
         except Interrupted as stopped:
-            raise Interrupted(stopped.signum, f"{stopped.problem}; training had not begun, there is nothing to save") from None
+            raise Interrupted(
+                stopped.signum, f"{stopped.problem}; training had not begun, there is nothing to save"
+            ) from None
 
     return poll
 

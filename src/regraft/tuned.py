@@ -59,7 +59,9 @@ class Tuned:
             scores = self.scores(self.outputs(encoded, batch_size=batch_size))
             yield from (self.task.targets.answer(row, self.answers) for row in scores)
 
-    def outputs(self, encoded: Sequence[Encoded], *, batch_size: int = 64, poll: Any = lambda: None) -> NDArray[np.float32]:
+    def outputs(
+        self, encoded: Sequence[Encoded], *, batch_size: int = 64, poll: Any = lambda: None
+    ) -> NDArray[np.float32]:
         """Logits, or numbers in the user's units, [n, answers.width]."""
         raw = logits_of(
             self.pretrained.model,
@@ -80,7 +82,7 @@ class Tuned:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         pretrained.save(folder, self.pretrained)
-        options = {field.name: getattr(self.task, field.name) for field in fields(self.task)}  # type: ignore[arg-type]
+        options = {field.name: getattr(self.task, field.name) for field in fields(self.task)}
         content = {
             "regraft": __version__,
             "task": {"name": self.task_name, **options},
@@ -101,7 +103,10 @@ class Tuned:
         folder = Path(folder)
         folder = folder / "model" if (folder / "model" / _EXTRAS).is_file() else folder
         if not (folder / _EXTRAS).is_file():
-            raise RecipeError(f"{folder} is not a tuned model (it has no {_EXTRAS})", fix="name a run folder or its model/ folder")
+            raise RecipeError(
+                f"{folder} is not a tuned model (it has no {_EXTRAS})",
+                fix="name a run folder or its model/ folder",
+            )
         pretrained.check_folder(folder)
         content = read_json(folder / _EXTRAS)
         task, answers, name = _understood(content, folder)
@@ -116,7 +121,9 @@ class Tuned:
         for column in columns:
             if column.name not in values:
                 if column.required:
-                    raise RecipeError(f"input {index + 1} has no {column.name!r}", fix=f"give it as {{{column.name!r}: …}}")
+                    raise RecipeError(
+                        f"input {index + 1} has no {column.name!r}", fix=f"give it as {{{column.name!r}: …}}"
+                    )
                 continue
             try:
                 read[column.name] = column.parse(values[column.name])
@@ -135,4 +142,6 @@ def _understood(content: Any, folder: Path) -> tuple[Task, Answers, str]:
             raise ValueError
         return make_task(options), answers, options.name
     except (KeyError, TypeError, ValueError) as error:
-        raise RecipeError(f"{folder / _EXTRAS} is damaged: {error}", fix="tune it again, or copy the folder again") from None
+        raise RecipeError(
+            f"{folder / _EXTRAS} is damaged: {error}", fix="tune it again, or copy the folder again"
+        ) from None

@@ -1,4 +1,4 @@
-"""Which examples go together: pure functions of (seed, epoch, example id), so that nothing else can change the order."""
+"""Which examples go together: pure functions of (seed, epoch, example id); nothing else can change the order."""
 
 from __future__ import annotations
 
@@ -19,16 +19,14 @@ def step_batches(
     """
     order = sorted(range(len(ids)), key=lambda place: (draw("order", seed, epoch, ids[place]), place))
     size = _WINDOW * batch_size
-    batches = []
+    batches: list[list[int]] = []
     for start in range(0, len(order), size):
         window = sorted(order[start : start + size], key=lambda place: lengths[place])
         batches.extend(window[first : first + batch_size] for first in range(0, len(window), batch_size))
     return sorted(batches, key=lambda batch: draw("batch", seed, epoch, ids[batch[0]], batch[0]))
 
 
-def passes(
-    batch: Sequence[int], lengths: Sequence[int], *, accumulation: int, max_tokens: int
-) -> Iterator[list[int]]:
+def passes(batch: Sequence[int], lengths: Sequence[int], *, accumulation: int, max_tokens: int) -> Iterator[list[int]]:
     """Cut a batch into the passes it is computed in: at least ``accumulation``, none above ``max_tokens`` when padded.
 
     An example that is longer than ``max_tokens`` by itself gets a pass of its own.

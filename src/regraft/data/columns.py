@@ -26,9 +26,7 @@ def recognise(
         DataError: a column is not found, or several could be it; the message lists the header and says what
         to write.
     """
-    columns = [
-        column for column in columns if targets or column.role == "input" or _found(column, header, options)
-    ]
+    columns = [column for column in columns if targets or column.role == "input" or _found(column, header, options)]
     mapping = _explicit(header, columns, options, file=file)
     mapping |= {c.name: c.name for c in columns if c.name not in mapping and c.name in _free(header, mapping)}
     for column in columns:
@@ -66,9 +64,7 @@ def _found(column: Column, header: Sequence[str], options: DataOptions) -> bool:
     return column.name in header or len(_candidates(column, header)) == 1
 
 
-def _explicit(
-    header: Sequence[str], columns: Sequence[Column], options: DataOptions, *, file: str
-) -> dict[str, str]:
+def _explicit(header: Sequence[str], columns: Sequence[Column], options: DataOptions, *, file: str) -> dict[str, str]:
     read = {column.name for column in columns}
     mapping = {key: name for key, name in options.columns.items() if key in read}
     for key, name in mapping.items():
@@ -123,9 +119,7 @@ def _not_found(column: Column, header: Sequence[str], mapping: dict[str, str], *
 def _no_such_name(key: str, name: str, header: Sequence[str], *, file: str) -> DataError:
     near = _nearest(name, header)
     guess = f"did you mean {key}={_short(near)}?" if near else "name one of them"
-    return broken(
-        file, 1, f"{key} = {shown(name)} is not in the header, which has {_listed(header)}", fix=guess
-    )
+    return broken(file, 1, f"{key} = {shown(name)} is not in the header, which has {_listed(header)}", fix=guess)
 
 
 def _nearest(name: str, names: Sequence[str]) -> str | None:

@@ -113,7 +113,5 @@ def _explained(problem: str, delimiter: str) -> str:
     if "unexpected end of data" in problem:
         return "has a double quote that is never closed"
     if "expected after" in problem:
-        return (
-            f'has text after a closing quote, where {delimiter!r} belongs (a quote in a cell is written "")'
-        )
+        return f'has text after a closing quote, where {delimiter!r} belongs (a quote in a cell is written "")'
     return f"is not valid csv: {problem}"

@@ -59,9 +59,7 @@ def stream_examples(
     yield from _items(path, columns, options, mapping, targets=targets)
 
 
-def find_columns(
-    path: str, columns: Sequence[Column], options: DataOptions, *, targets: bool = True
-) -> dict[str, str]:
+def find_columns(path: str, columns: Sequence[Column], options: DataOptions, *, targets: bool = True) -> dict[str, str]:
     """Which column of a file is taken for what: the task's name, then the file's."""
     check_keys(columns, options)
     return recognise(read_header(path, options), columns, options, file=path, targets=targets)

@@ -29,9 +29,7 @@ def json_header(path: Path, options: DataOptions, *, file: str) -> list[str]:
     return list(dict.fromkeys(key for _, value in peeked if isinstance(value, dict) for key in value))
 
 
-def json_rows(
-    path: Path, options: DataOptions, *, file: str, only: Collection[str] | None
-) -> Iterator[Row | BadRow]:
+def json_rows(path: Path, options: DataOptions, *, file: str, only: Collection[str] | None) -> Iterator[Row | BadRow]:
     """The rows, numbered by their line. A key that a row lacks is a cell of None."""
     for row, value in _objects(path, options, file=file):
         if isinstance(value, str):
@@ -58,9 +56,7 @@ def _objects(path: Path, options: DataOptions, *, file: str) -> Generator[tuple[
 def _object(line: str) -> dict[str, Any]:
     value = _DECODER.decode(line.strip())
     if not isinstance(value, dict):
-        kind = {list: "a list", str: "text", bool: "true or false", type(None): "null"}.get(
-            type(value), "a number"
-        )
+        kind = {list: "a list", str: "text", bool: "true or false", type(None): "null"}.get(type(value), "a number")
         raise ValueError(f'is {kind}; expected is one object a line, such as {{"text": "..."}}')
     return value
 
@@ -86,6 +82,4 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_once, parse_float=_finite, parse_int=_whole, parse_constant=_finite
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_float=_finite, parse_int=_whole, parse_constant=_finite)

@@ -57,9 +57,7 @@ def _leave_out_leaks(named: dict[str, list[Example]]) -> list[str]:
                 fix=f"is it the same file? leave data.{later} out to have it carved from train",
             )
         named[side] = [example for example in named[side] if example.id not in known]
-        notes.append(
-            f"{_rows(len(leaks))} of {side} left out, because {later} has the same inputs: {_places(leaks)}."
-        )
+        notes.append(f"{_rows(len(leaks))} of {side} left out, because {later} has the same inputs: {_places(leaks)}.")
     return notes
 
 
@@ -90,9 +88,7 @@ def _straddling_groups(named: dict[str, list[Example]]) -> list[str]:
         if both:
             several = "1 group has" if len(both) == 1 else f"{len(both)} groups have"
             examples = ", ".join(shown(group) for group in both[:_NAMED])
-            notes.append(
-                f"{several} rows both in {side} and in {later}, for example {examples}; they are kept."
-            )
+            notes.append(f"{several} rows both in {side} and in {later}, for example {examples}; they are kept.")
     return notes
 
 

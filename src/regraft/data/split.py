@@ -183,9 +183,7 @@ def _represent(name: str, units: Sequence[_Unit], shares: _Shares, present: dict
     for side in range(len(SIDES)):
         if shares.fractions[side] == 0 or present[name][side]:
             continue
-        free = [
-            unit for unit in units if all(present[c][unit.side] > 1 for c in unit.classes if c in present)
-        ]
+        free = [unit for unit in units if all(present[c][unit.side] > 1 for c in unit.classes if c in present)]
         if free:
             unit = min(free, key=lambda unit: _distance(unit.position, side, shares.fractions))
             for other in present.keys() & unit.classes.keys():
@@ -200,14 +198,10 @@ def _distance(position: float, side: int, fractions: tuple[float, float, float])
     return max(start - position, position - start - fractions[side], 0.0)
 
 
-def _check_filled(
-    sides: Sequence[Sequence[Example]], fractions: Sequence[float], *, units: int, examples: int
-) -> None:
+def _check_filled(sides: Sequence[Sequence[Example]], fractions: Sequence[float], *, units: int, examples: int) -> None:
     for name, side, fraction in zip(SIDES, sides, fractions, strict=True):
         if fraction > 0 and not side:
-            together = (
-                "" if units == examples else f" in {units} units that stay together (duplicates, groups)"
-            )
+            together = "" if units == examples else f" in {units} units that stay together (duplicates, groups)"
             instead = "" if name == "train" else f" or 0, or name a file (data.{name})"
             raise DataError(
                 f"{examples} examples{together} are too few: none falls into {name}, a share of {fraction:g}",

@@ -30,15 +30,7 @@ def locate(path: str) -> Path:
     """
     found = _material(path) if path.startswith(_MATERIALS) else _at_home(path)
     try:
-        kind = (
-            "file"
-            if found.is_file()
-            else "folder"
-            if found.is_dir()
-            else "other"
-            if found.exists()
-            else "none"
-        )
+        kind = "file" if found.is_file() else "folder" if found.is_dir() else "other" if found.exists() else "none"
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     if kind == "file":
@@ -69,9 +61,7 @@ def read_header(path: str, options: DataOptions) -> list[str]:
     return names
 
 
-def read_table(
-    path: str, options: DataOptions, *, only: Collection[str] | None = None
-) -> Iterator[Row | BadRow]:
+def read_table(path: str, options: DataOptions, *, only: Collection[str] | None = None) -> Iterator[Row | BadRow]:
     """The rows of a table, one at a time; a row that cannot be used is a :class:`BadRow`.
 
     ``only`` names the columns that are wanted; what is in the others is not looked at.
@@ -127,9 +117,7 @@ def _at_home(path: str) -> Path:
 def _material(path: str) -> Path:
     inside = Path(path.removeprefix(_MATERIALS))
     if inside.is_absolute() or ".." in inside.parts:
-        raise DataError(
-            f"{path} leads out of the materials", fix="write materials:NAME/FILE, or the path of the file"
-        )
+        raise DataError(f"{path} leads out of the materials", fix="write materials:NAME/FILE, or the path of the file")
     return cache_root() / "materials" / inside
 
 
@@ -142,8 +130,4 @@ def _hint_for_missing(path: str, found: Path) -> str:
     except OSError:
         return f"there is no folder {found.parent} either"
     near = nearest(found.name, beside)
-    return (
-        f"did you mean {found.parent / near}?"
-        if near
-        else "check the path; it starts from the folder you are in"
-    )
+    return f"did you mean {found.parent / near}?" if near else "check the path; it starts from the folder you are in"

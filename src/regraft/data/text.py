@@ -88,9 +88,7 @@ def open_lines(path: Path, *, file: str, encoding: str | None) -> Iterator[str]:
     except (OSError, MemoryError) as error:
         raise broken(file, row + 1, f"cannot be read: {error}") from None
     if blank:
-        raise broken(
-            file, 1, "the file is empty", fix="the first line names the columns, each further line is a row"
-        )
+        raise broken(file, 1, "the file is empty", fix="the first line names the columns, each further line is a row")
 
 
 def known_encoding(name: str) -> str:

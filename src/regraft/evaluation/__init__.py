@@ -15,16 +15,16 @@ from regraft.evaluation.calibration import Bin, fit_temperature, probabilities, 
 from regraft.evaluation.comparisons import Comparison, compare, verdict
 from regraft.evaluation.intervals import Estimate, bootstrap
 from regraft.evaluation.metrics import METRICS, Kind, Metric, find_metric, kind_of, measure, metrics_for
-from regraft.evaluation.scores import Answers, Sampling, Scores, compose, score, to_json
+from regraft.evaluation.scores import Outputs, Sampling, Scores, compose, score, to_json
 
 __all__ = [
     "METRICS",
-    "Answers",
     "Bin",
     "Comparison",
     "Estimate",
     "Kind",
     "Metric",
+    "Outputs",
     "Sampling",
     "Scores",
     "bootstrap",

@@ -129,9 +129,7 @@ def _signed_means(gaps: Floats, rng: np.random.Generator) -> Floats:
     return np.concatenate(parts) / len(gaps)
 
 
-def _swapped_differences(
-    both: Statistic, rows: int, shuffles: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _swapped_differences(both: Statistic, rows: int, shuffles: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """The difference after each shuffle: of the two answers to a row, one goes to either side."""
     parts = []
     for kept in _coins(rows, shuffles, rng):

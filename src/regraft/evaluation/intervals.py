@@ -72,9 +72,7 @@ def affordable(metric: Metric, scores: Array, *, wanted: int, fewest: int, work:
     return min(wanted, max(fewest, _AFFORDABLE // weights))
 
 
-def _resampled(
-    metrics: Sequence[Metric], target: Array, scores: Array, resamples: int, seed: int
-) -> dict[str, Floats]:
+def _resampled(metrics: Sequence[Metric], target: Array, scores: Array, resamples: int, seed: int) -> dict[str, Floats]:
     statistics = {metric.name: metric.function(target, scores) for metric in metrics}
     left = {m.name: affordable(m, scores, wanted=resamples, fewest=_FEWEST) for m in metrics}
     parts: dict[str, list[Floats]] = {metric.name: [] for metric in metrics}

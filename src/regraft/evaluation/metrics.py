@@ -252,9 +252,7 @@ def _spearman_of(target: Array, score: Array) -> Statistic:
 
     def statistic(weights: Floats) -> Floats:
         x, y = rank_target(weights), rank_score(weights)
-        covariance, across, down = (
-            np.einsum("bn,bn,bn->b", weights, a, b) for a, b in ((x, y), (x, x), (y, y))
-        )
+        covariance, across, down = (np.einsum("bn,bn,bn->b", weights, a, b) for a, b in ((x, y), (x, x), (y, y)))
         return _ratio(covariance, np.sqrt(across * down))
 
     return statistic

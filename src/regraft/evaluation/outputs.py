@@ -92,7 +92,5 @@ def _runs(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
 def _room(rows: int, width: int) -> NDArray[np.float32]:
     if rows * width <= _IN_MEMORY:
         return np.zeros((rows, width), dtype=np.float32)
-    with tempfile.NamedTemporaryFile(
-        prefix="regraft-", suffix=".f32"
-    ) as file:  # lives as long as it is mapped
+    with tempfile.NamedTemporaryFile(prefix="regraft-", suffix=".f32") as file:  # lives as long as it is mapped
         return np.memmap(file.name, dtype=np.float32, mode="w+", shape=(rows, width))

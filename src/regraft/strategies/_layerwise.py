@@ -8,7 +8,9 @@ from regraft.pretrained.anatomy import Anatomy
 from regraft.strategies._contract import Group
 
 
-def layerwise(anatomy: Anatomy, parts: Iterable[str], *, rate: float, decay: float, head_rate: float | None) -> Iterator[Group]:
+def layerwise(
+    anatomy: Anatomy, parts: Iterable[str], *, rate: float, decay: float, head_rate: float | None
+) -> Iterator[Group]:
     """One group for each part; the rate of block i of n is ``rate * decay**(n - i)``.
 
     Layer-wise decay is from Howard and Ruder, ULMFiT, 2018; this exponent is that of Bao et al., BEiT, 2021: what lies

@@ -26,6 +26,10 @@ class Full(Strategy):
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
         groups = layerwise(
-            anatomy, anatomy.parts, rate=self.learning_rate, decay=self.layer_decay, head_rate=self.head_learning_rate
+            anatomy,
+            anatomy.parts,
+            rate=self.learning_rate,
+            decay=self.layer_decay,
+            head_rate=self.head_learning_rate,
         )
         yield Phase(epochs, tuple(groups))

@@ -6,7 +6,18 @@ from regraft import extensions
 from regraft.recipe import TaskOptions
 from regraft.tasks._contract import Answers, Batch, Encoded, Inputs, Kind, Loss, Targets, Task
 
-__all__ = ["Answers", "Batch", "Encoded", "Inputs", "Kind", "Loss", "Targets", "Task", "make_task", "task_names"]
+__all__ = [
+    "Answers",
+    "Batch",
+    "Encoded",
+    "Inputs",
+    "Kind",
+    "Loss",
+    "Targets",
+    "Task",
+    "make_task",
+    "task_names",
+]
 
 
 def task_names() -> list[str]:

@@ -46,7 +46,10 @@ class ClassTargets(Targets):
         if len(names) < (1 if several else 2):
             only = f"only the label {names[0]!r}" if names else "no label"
             where = examples[0].file if examples else "the training data"
-            raise DataError(f"{where}: the training rows carry {only}", fix="at least two different labels are needed to learn from")
+            raise DataError(
+                f"{where}: the training rows carry {only}",
+                fix="at least two different labels are needed to learn from",
+            )
         return Answers("labels" if several else "classes", tuple(names))
 
     def unfit(self, examples: Sequence[Example], answers: Answers) -> list[BadRow]:
@@ -54,9 +57,23 @@ class ClassTargets(Targets):
         bad = []
         for example in examples:
             if isinstance(example.target, tuple) and answers.kind == "classes":
-                bad.append(BadRow(example.file, example.row, "label", "has several labels; the training rows have one each"))
+                bad.append(
+                    BadRow(
+                        example.file,
+                        example.row,
+                        "label",
+                        "has several labels; the training rows have one each",
+                    )
+                )
             for name in sorted(set(_names(example.target)) - known):
-                bad.append(BadRow(example.file, example.row, "label", f"has the label {name!r}, which no training row has"))
+                bad.append(
+                    BadRow(
+                        example.file,
+                        example.row,
+                        "label",
+                        f"has the label {name!r}, which no training row has",
+                    )
+                )
         return bad
 
     def value(self, target: Any, answers: Answers) -> Any:
@@ -93,31 +110,51 @@ class ClassTargets(Targets):
             certain = float(np.abs(scores - 0.5).min() + 0.5)
             return {"prediction": carried, "confidence": round(certain, 6), "probabilities": probabilities}
         best = int(scores.argmax())
-        return {"prediction": answers.names[best], "confidence": round(float(scores[best]), 6), "probabilities": probabilities}
+        return {
+            "prediction": answers.names[best],
+            "confidence": round(float(scores[best]), 6),
+            "probabilities": probabilities,
+        }
 
     def _one_label(self, answers: Answers, values: Sequence[Any]) -> Loss:
         if self.loss_name == "binary-cross-entropy":
-            raise RecipeError("task.loss = 'binary-cross-entropy', but every row has one label", fix="use auto, cross-entropy or focal")
+            raise RecipeError(
+                "task.loss = 'binary-cross-entropy', but every row has one label",
+                fix="use auto, cross-entropy or focal",
+            )
         counts = np.bincount(values, minlength=answers.width)
         weight = _balanced(counts) if self.class_weights == "balanced" else None
         reason = f"one label of {answers.width} a row; {self._evenness(counts)}"
         if self.loss_name == "focal":
             if self.label_smoothing:
-                raise RecipeError("task.label_smoothing does not go with task.loss = 'focal'", fix="choose one of the two")
+                raise RecipeError(
+                    "task.label_smoothing does not go with task.loss = 'focal'", fix="choose one of the two"
+                )
             by_row = partial(_losses.focal, gamma=self.focal_gamma, weight=weight)
-            return Loss(f"focal (gamma {self.focal_gamma:g}{self._extras()})", f"asked for; {reason}", _on_logits(by_row))
+            return Loss(
+                f"focal (gamma {self.focal_gamma:g}{self._extras()})",
+                f"asked for; {reason}",
+                _on_logits(by_row),
+            )
         by_row = partial(_losses.cross_entropy, weight=weight, smoothing=self.label_smoothing)
         return Loss(f"cross-entropy{self._extras(' (', ')')}", reason, _on_logits(by_row))
 
     def _several_labels(self, answers: Answers, values: Sequence[Any]) -> Loss:
         if self.loss_name == "cross-entropy":
-            raise RecipeError("task.loss = 'cross-entropy', but rows carry several labels", fix="use auto, binary-cross-entropy or focal")
+            raise RecipeError(
+                "task.loss = 'cross-entropy', but rows carry several labels",
+                fix="use auto, binary-cross-entropy or focal",
+            )
         present = np.asarray(values, dtype=np.float64).sum(axis=0)
         ratio = torch.tensor((len(values) - present) / np.maximum(present, 1), dtype=torch.float32)
         weight = ratio.clamp(0.01, 100) if self.class_weights == "balanced" else None
         gamma = self.focal_gamma if self.loss_name == "focal" else 0.0
         by_row = partial(_losses.binary_cross_entropy, weight=weight, smoothing=self.label_smoothing, gamma=gamma)
-        name = f"focal binary cross-entropy (gamma {gamma:g}{self._extras()})" if gamma else f"binary cross-entropy{self._extras(' (', ')')}"
+        name = (
+            f"focal binary cross-entropy (gamma {gamma:g}{self._extras()})"
+            if gamma
+            else f"binary cross-entropy{self._extras(' (', ')')}"
+        )
         mean = sum(present) / max(1, len(values))
         return Loss(name, f"each of {answers.width} labels is there or not; {mean:.1f} a row", _on_logits(by_row))
 
@@ -165,7 +202,9 @@ def _one(cell: Any) -> str:
 
 
 def _several(cells: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(sorted({_one(cell) for cell in cells if not (isinstance(cell, str) and not cell.strip())}, key=_natural))
+    return tuple(
+        sorted({_one(cell) for cell in cells if not (isinstance(cell, str) and not cell.strip())}, key=_natural)
+    )
 
 
 def _listed(text: str) -> str | tuple[str, ...]:

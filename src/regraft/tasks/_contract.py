@@ -133,7 +133,7 @@ class Targets(ABC):
         """The loss that fits the options and the training targets."""
 
     def finish(self, model: nn.Module, answers: Answers, head: Sequence[str]) -> Answers:  # noqa: ARG002
-        """Make the tuned model speak for itself, where it can: fold what was learned about the targets into its head."""
+        """Make the tuned model speak for itself where it can: fold what is known of the targets into its head."""
         return answers
 
     @abstractmethod

@@ -35,7 +35,12 @@ def focal(logits: Tensor, target: Tensor, *, gamma: float, weight: Tensor | None
 
 
 def binary_cross_entropy(
-    logits: Tensor, target: Tensor, *, weight: Tensor | None = None, smoothing: float = 0.0, gamma: float = 0.0
+    logits: Tensor,
+    target: Tensor,
+    *,
+    weight: Tensor | None = None,
+    smoothing: float = 0.0,
+    gamma: float = 0.0,
 ) -> Tensor:
     """Binary cross-entropy for several labels an example, averaged over the labels; focal where gamma > 0.
 

@@ -31,13 +31,21 @@ class NumberTargets(Targets):
         values = np.asarray([example.target for example in examples], dtype=np.float64)
         if len(values) < 2 or not (values.std(axis=0) > 0).all():
             where = examples[0].file if examples else "the training data"
-            raise DataError(f"{where}: all training rows have the same number", fix="name another column: data.columns.score=…")
+            raise DataError(
+                f"{where}: all training rows have the same number",
+                fix="name another column: data.columns.score=…",
+            )
         names = ("score",) if values.shape[1] == 1 else tuple(f"score_{index}" for index in range(values.shape[1]))
         return Answers("numbers", names, tuple(values.mean(axis=0).tolist()), tuple(values.std(axis=0).tolist()))
 
     def unfit(self, examples: Sequence[Example], answers: Answers) -> list[BadRow]:
         return [
-            BadRow(example.file, example.row, "score", f"has {len(example.target)} numbers; the others have {answers.width}")
+            BadRow(
+                example.file,
+                example.row,
+                "score",
+                f"has {len(example.target)} numbers; the others have {answers.width}",
+            )
             for example in examples
             if len(example.target) != answers.width
         ]
@@ -66,7 +74,11 @@ class NumberTargets(Targets):
 
     def loss(self, answers: Answers, values: Sequence[Any]) -> Loss:  # noqa: ARG002
         spread = ", ".join(f"{scale:.3g}" for scale in answers.scale)
-        return Loss("mean squared error", f"the target is a number; it is learned centred and divided by its spread ({spread})", _squared_error)
+        return Loss(
+            "mean squared error",
+            f"the target is a number; it is learned centred and divided by its spread ({spread})",
+            _squared_error,
+        )
 
     def finish(self, model: nn.Module, answers: Answers, head: Sequence[str]) -> Answers:
         """Fold mean and scale into the last linear layer, so that the saved model gives values in the user's units."""

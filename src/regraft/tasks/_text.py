@@ -16,7 +16,16 @@ _TEXT = ("sentence", "review", "content", "body", "comment", "tweet", "document"
          "text1", "message", "title", "文本", "内容", "评论", "句子", "正文")  # fmt: skip
 _PAIR = ("sentence2", "text2", "hypothesis", "answer", "文本2", "句子2")
 # Families that count positions from the padding index, and so have fewer than their config says.
-_SHIFTED = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet", "longformer", "data2vec-text", "xmod"}
+_SHIFTED = {
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "xlm-roberta-xl",
+    "mpnet",
+    "longformer",
+    "data2vec-text",
+    "xmod",
+}
 
 
 @dataclass(frozen=True)
@@ -52,12 +61,19 @@ class TextInputs(Inputs):
     def shortened(self, encoded: Sequence[Encoded], processor: Any, config: Any) -> str | None:
         limit = self._limit(processor, config)
         full = sum(self.length(row) >= limit for row in encoded)
-        return f"{full} of {len(encoded)} texts fill the {limit} tokens that are read; longer ones are cut (task.max_length)" if full else None
+        return (
+            f"{full} of {len(encoded)} texts fill the {limit} tokens that are read; longer ones are cut"
+            if full
+            else None
+        )
 
     def collate(self, encoded: Sequence[Encoded], processor: Any) -> dict[str, Tensor]:
-        """input_ids, attention_mask and whatever else the tokenizer gives, int64 [n, longest], padded on its own side."""
+        """input_ids, attention_mask and what else the tokenizer gives, int64 [n, longest], padded on its own side."""
         size = max(self.length(row) for row in encoded)
-        fill = {"input_ids": processor.pad_token_id or 0, "token_type_ids": getattr(processor, "pad_token_type_id", 0)}
+        fill = {
+            "input_ids": processor.pad_token_id or 0,
+            "token_type_ids": getattr(processor, "pad_token_type_id", 0),
+        }
         left = processor.padding_side == "left"
         return {
             name: torch.tensor([_padded(row[name], size, fill.get(name, 0), left=left) for row in encoded])

@@ -43,9 +43,7 @@ class Checkpoint:
         return load_file(path) if path.exists() else {}
 
 
-def publish(
-    parent: Path, step: int, state: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]
-) -> Path:
+def publish(parent: Path, step: int, state: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]) -> Path:
     """Write a checkpoint whole.
 
     Args:
@@ -54,7 +52,7 @@ def publish(
         tensors: for each file its tensors; a file without tensors is left out.
 
     Returns:
-        The folder ``step-…``. One that is there already and whole is kept as it is: what it holds follows from its step.
+        The folder ``step-…``. One that is there already and whole is kept: what it holds follows from its step.
 
     Raises:
         ResourceError: the disk is full or fails; earlier checkpoints are untouched.
@@ -77,7 +75,7 @@ def publish(
 
 
 def newest(parent: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that is whole, together with the best one it refers to, and why newer ones were passed over."""
+    """The newest checkpoint that is whole, as is the best that it refers to; and why newer ones were passed over."""
     passed_over = []
     for folder in sorted(parent.glob("step-*"), reverse=True):
         try:
@@ -216,6 +214,6 @@ def _storage(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ResourceError(
-            f"{error.filename or folder}: {error.strerror or error}; no checkpoint was written, the earlier ones are whole",
+            f"{error.filename or folder}: {error.strerror or error}; nothing was written, the earlier ones are whole",
             fix="free some space or check the disk, then `regraft resume`",
         ) from error

@@ -45,7 +45,8 @@ def prove_frozen(model: nn.Module, trainable: Collection[str], before: str) -> i
     """
     if frozen_sha256(model, trainable) != before:
         raise TrainingError(
-            "a frozen weight or buffer changed during training", fix="this is a bug of regraft: report it with the recipe"
+            "a frozen weight or buffer changed during training",
+            fix="this is a bug of regraft: report it with the recipe",
         )
     return len(frozen_tensors(model, trainable))
 

@@ -119,7 +119,9 @@ class Loop:
         self._optimizer = _optimizer(self._parameters, material.phases[0], material.options)
         self._average: dict[str, Tensor] = {}
         self._per_epoch = -(-len(material.rows.examples) // material.options.batch_size)
-        self._log_every = -(-total_steps(len(material.rows.examples), material.phases, material.options.batch_size) // 2000)
+        self._log_every = -(
+            -total_steps(len(material.rows.examples), material.phases, material.options.batch_size) // 2000
+        )
 
     def resume(self, found: checkpoint.Checkpoint) -> None:
         """Go on from a checkpoint.
@@ -151,8 +153,9 @@ class Loop:
         """
         checkpoint.require_space(self._m.checkpoints, self._size(), copies=self._m.options.checkpoint.keep + 2)
         try:
-            while not self.state.finished:
-                yield from self._phase()
+            with self._m.device.attention(self._m.model):
+                while not self.state.finished:
+                    yield from self._phase()
         except Interrupted:
             yield self._publish()
             raise
@@ -195,7 +198,7 @@ class Loop:
             yield from self._step(phase, batches)
             if every and self.state.step % every == 0 and self.state.batch < self._per_epoch:
                 yield self._publish()
-        yield from self._compare(phase)
+        yield from self._compare()
         self.state.epoch += 1
         self.state.batch = 0
         yield self._publish()
@@ -252,7 +255,7 @@ class Loop:
             with m.device.computing():
                 output = m.model(**inputs)
                 loss = m.loss.function(output, batch.target.to(m.device.device))
-            (loss.sum() / units).backward()
+            torch.autograd.backward(loss.sum() / units)
             losses.append(loss.detach())
             mask = batch.inputs.get("attention_mask")
             if mask is not None:
@@ -269,14 +272,18 @@ class Loop:
         """Leave a step out, or stop: nothing that is not finite reaches the weights."""
         what = "the gradient" if math.isfinite(loss) else "the loss"
         rows = _culprits(losses, places, self._m.rows.examples)
-        told = f"step {self.state.step + 1}: {what} is not finite (loss {loss:g}, gradient norm {norm:g}); rows: {'; '.join(rows)}"
+        where = f"step {self.state.step + 1}: {what} is not finite (loss {loss:g}, gradient norm {norm:g})"
+        told = f"{where}; rows: {'; '.join(rows)}"
         self.state.skipped += 1
         options = self._m.options
         if options.on_not_finite == "error" or self.state.skipped > options.max_skipped:
-            raise NotFiniteError(told, fix="lower strategy.learning_rate, look at these rows, or set training.on_not_finite=skip")
+            raise NotFiniteError(
+                told,
+                fix="lower strategy.learning_rate, look at these rows, or set training.on_not_finite=skip",
+            )
         return Event("skipped", {"step": self.state.step + 1, "rows": rows, "reason": told})
 
-    def _compare(self, phase: Phase) -> Iterator[Event]:
+    def _compare(self) -> Iterator[Event]:
         """Score the model on the validation data; remember whether it is the best so far."""
         if self._validate is None:
             return
@@ -286,7 +293,8 @@ class Loop:
             set_modes(self._m.model)
         if math.isnan(verdict.score):
             raise NotFiniteError(
-                f"step {self.state.step}: the validation score is not a number", fix="lower strategy.learning_rate"
+                f"step {self.state.step}: the validation score is not a number",
+                fix="lower strategy.learning_rate",
             )
         better = self.state.best is None or verdict.score > self.state.best["score"]
         if better:
@@ -294,7 +302,12 @@ class Loop:
         self.state.waited = 0 if better else self.state.waited + 1
         yield Event(
             "validation",
-            {"step": self.state.step, "epoch": round(self._epochs_done(), 4), "scores": verdict.values, "best": better},
+            {
+                "step": self.state.step,
+                "epoch": round(self._epochs_done(), 4),
+                "scores": verdict.values,
+                "best": better,
+            },
         )
 
     def _publish(self) -> Event:
@@ -309,7 +322,10 @@ class Loop:
     def _require_finite(self, tensors: Mapping[str, Tensor]) -> None:
         for name, tensor in tensors.items():
             if not bool(torch.isfinite(tensor).all()):
-                raise NotFiniteError(f"step {self.state.step}: the weight {name} is not finite", fix="lower strategy.learning_rate")
+                raise NotFiniteError(
+                    f"step {self.state.step}: the weight {name} is not finite",
+                    fix="lower strategy.learning_rate",
+                )
 
     def _tensors(self) -> dict[str, dict[str, Tensor]]:
         """What a checkpoint holds: all that trains in any phase, moving buffers, optimizer state, average."""
@@ -385,7 +401,14 @@ def _optimizer(parameters: Mapping[str, nn.Parameter], phase: Phase, options: Tr
             if names:
                 decay = options.weight_decay if decays else 0.0
                 members = [parameters[name] for name in names]
-                groups.append({"params": members, "names": names, "full_rate": group.learning_rate, "weight_decay": decay})
+                groups.append(
+                    {
+                        "params": members,
+                        "names": names,
+                        "full_rate": group.learning_rate,
+                        "weight_decay": decay,
+                    }
+                )
     device = next(iter(parameters.values())).device.type
     return torch.optim.AdamW(groups, lr=0.0, fused=device in {"cpu", "cuda"})
 

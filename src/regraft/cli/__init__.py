@@ -1,0 +1,56 @@
+"""The command line. One file a command: it parses, calls one function and prints one value.
+
+Results go to stdout, progress and messages to stderr. Nothing heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+
+COMMANDS = ("init", "plan", "tune", "resume", "evaluate", "predict", "report", "runs")
+
+
+def main() -> None:
+    """Run the command line and exit with the code of DESIGN: 0 ok, 2 recipe, 3 data, 4 training, 5 resources, …"""
+    from regraft.errors import RegraftError
+
+    try:
+        _app()()
+    except RegraftError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("error: stopped by SIGINT", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has enough
+        sys.exit(0)
+
+
+def _app() -> Callable[[], None]:
+    import typer
+
+    app = typer.Typer(
+        name="regraft",
+        help="Fine-tune pretrained models: one recipe, nothing silent.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name in COMMANDS:
+        app.command(name)(importlib.import_module(f"regraft.cli.{name}").command)
+    app.callback()(_options)
+    return app
+
+
+def _options(version: bool = False) -> None:
+    """Fine-tune pretrained models: one recipe, nothing silent."""
+    if version:
+        from regraft import __version__
+
+        print(f"regraft {__version__}")
+        sys.exit(0)

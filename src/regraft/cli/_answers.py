@@ -1,0 +1,77 @@
+"""Answers as JSON lines, as they come. A row that cannot be read gets a line that says so, and the exit code tells."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from regraft.errors import DataError, RecipeError
+
+if TYPE_CHECKING:
+    from regraft.tuned import Tuned
+
+_CHUNK = 512
+
+
+def answer_texts(tuned: Tuned, texts: Sequence[str], *, batch_size: int) -> None:
+    """Answer texts from the command line."""
+    _print(tuned.stream(texts, batch_size=batch_size))
+
+
+def answer_stdin(tuned: Tuned, *, batch_size: int) -> None:
+    """Answer the lines of stdin: a text each, or a JSON object with the task's inputs."""
+    lines = ((number, line.strip()) for number, line in enumerate(sys.stdin, start=1))
+    _answer(tuned, (({"row": number}, _line(line)) for number, line in lines if line), batch_size=batch_size)
+
+
+def answer_file(tuned: Tuned, file: str, columns: Sequence[str], *, batch_size: int) -> None:
+    """Answer the rows of a table."""
+    from regraft.data import BadRow, stream_examples
+    from regraft.recipe import DataOptions
+
+    named = dict(_pair(column) for column in columns)
+    rows = stream_examples(file, tuned.task.columns(), DataOptions(train=file, columns=named), targets=False)
+    items = (
+        ({"row": row.row}, f"column {row.column!r}: {row.reason}" if row.column else row.reason)
+        if isinstance(row, BadRow)
+        else ({"row": row.row}, row.inputs)
+        for row in rows
+    )
+    _answer(tuned, items, batch_size=batch_size)
+
+
+def _answer(tuned: Tuned, items: Iterable[tuple[dict[str, Any], dict[str, Any] | str]], *, batch_size: int) -> None:
+    """Answer in chunks. An item is where it is from, and its inputs or what is wrong with it."""
+    waiting, failed = iter(items), 0
+    while chunk := list(islice(waiting, _CHUNK)):
+        good = [read for _, read in chunk if isinstance(read, dict)]
+        answers = tuned.stream(good, batch_size=batch_size)
+        failed += len(chunk) - len(good)
+        _print({**where, **(next(answers) if isinstance(read, dict) else {"error": read})} for where, read in chunk)
+    if failed:
+        raise DataError(f"{failed} rows could not be read; their lines say why", fix="correct them and run again")
+
+
+def _line(line: str) -> dict[str, Any] | str:
+    if not line.startswith("{"):
+        return {"text": line}
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return f"not valid JSON: {error}"
+    return value if isinstance(value.get("text"), str) and value["text"].strip() else 'no text: give it as {"text": …}'
+
+
+def _pair(column: str) -> tuple[str, str]:
+    name, equals, theirs = column.partition("=")
+    if not equals:
+        raise RecipeError(f"--column {column}", fix="write --column text=review")
+    return name, theirs
+
+
+def _print(values: Iterable[Any] | Iterator[Any]) -> None:
+    for value in values:
+        print(json.dumps(value, ensure_ascii=False), flush=True)

@@ -1,0 +1,139 @@
+"""What happens, on stderr: a bar with the time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from regraft.training import Event
+
+T = TypeVar("T")
+_EVERY = 10.0  # seconds between plain lines
+
+
+def follow(events: Generator[Event, None, T], *, quiet: bool) -> T:
+    """Show the events of a run as they come; gives back what the run gives."""
+    watcher: _Lines | _Bar = _Bar() if sys.stderr.isatty() and not quiet else _Lines(quiet=quiet)
+    with watcher:
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as ended:
+                result: T = ended.value
+                return result
+            watcher.show(event)
+
+
+class _Lines:
+    """Plain lines, not too many."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._total = 0
+        self._begun = time.monotonic()
+        self._first: int | None = None
+        self._last = 0.0
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def show(self, event: Event) -> None:
+        if event.name == "plan":
+            self._total = event.values["steps"]
+        if event.name == "step":
+            self._step(event.values)
+        elif not self._quiet or event.name == "damaged":
+            for line in told(event):
+                self.write(line)
+
+    def write(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    def _step(self, values: dict[str, Any]) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._begun = values["step"], now
+        if self._quiet or now - self._last < _EVERY:
+            return
+        self._last = now
+        done = values["step"] - self._first
+        left = (now - self._begun) / done * (self._total - values["step"]) if done else None
+        remaining = f", {_clock(left)} left" if left is not None else ""
+        progress = f"step {values['step']} of {self._total}: loss {values['loss']:.4f}"
+        self.write(f"{progress}, rate {values['learning_rate']:.2e}{remaining}")
+
+
+class _Bar(_Lines):
+    """A bar with the time left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("tuning"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._bar = self._progress.add_task("tuning", total=None, loss="", visible=False)
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def write(self, line: str) -> None:
+        self._progress.console.print(line, markup=False, highlight=False)
+
+    def _step(self, values: dict[str, Any]) -> None:
+        self._progress.update(
+            self._bar,
+            completed=values["step"],
+            total=self._total,
+            loss=f"loss {values['loss']:.4f}",
+            visible=True,
+        )
+
+
+def told(event: Event) -> list[str]:
+    """An event as lines for people."""
+    from regraft.cli._show import plan_lines
+
+    values = event.values
+    if event.name == "plan":
+        return list(plan_lines(values))
+    if event.name == "validation":
+        scores = ", ".join(
+            f"{name} {value:.3f}" for name, value in list(values["scores"].items())[:4] if value is not None
+        )
+        return [f"epoch {values['epoch']:g}: {scores}{' (best so far)' if values['best'] else ''}"]
+    messages: dict[str, Callable[[], str]] = {
+        "resume": lambda: f"resuming from {values['from'] or 'the start'}",
+        "damaged": lambda: f"passed over a damaged checkpoint: {values['checkpoint']}",
+        "skipped": lambda: f"skipped: {values['reason']}",
+        "frozen": lambda: (
+            f"proved: {values['tensors']} frozen tensors are bit for bit what they were" if values["tensors"] else ""
+        ),
+        "stage": lambda: values["doing"],
+        "saved": lambda: f"saved; opened again, it answers {values['rows']} rows as before",
+    }
+    line = messages[event.name]() if event.name in messages else ""
+    return [line] if line else []
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,111 @@
+"""Plans and scores as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+
+def scores_lines(scores: Mapping[str, Any]) -> Iterator[str]:
+    """The scores beside those of the baselines, each with its interval; then the verdict."""
+    names = ["tuned", *scores["baselines"]]
+    systems = [scores["test"], *scores["baselines"].values()]
+    percent = f"{scores['confidence']:.0%}" if scores.get("confidence") else ""
+    rows = [[f"test, {scores['rows']:,} rows", *(name.replace("_", " ") for name in names)]]
+    for metric in scores["test"]:
+        mark = " *" if metric == scores["primary"] else ""
+        rows.append([metric.replace("_", " ") + mark, *(_estimate(system.get(metric)) for system in systems)])
+    yield from _columns(rows)
+    yield f"* decides; in brackets the {percent} interval over the test rows"
+    comparison = scores.get("comparison")
+    if comparison:
+        yield f"\n{comparison['verdict'][0].upper()}{comparison['verdict'][1:]}"
+
+
+def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
+    """The tree of parts with what is frozen, what trains and how fast; then the rest of the plan."""
+    model, data, parameters = plan["model"], plan["data"], plan["parameters"]
+    yield f"{model['name']} ({model['class']}), strategy {plan['strategy']['name']}"
+    rows = [["part", "parameters", "trains", "learning rate"]]
+    for part in _folded(plan["tree"]):
+        rows.append([part["name"], f"{part['parameters']:,}", _trains(part), _rate(part["learning_rate"])])
+    share = parameters["trainable"] / max(1, parameters["total"])
+    rows.append(["in all", f"{parameters['total']:,}", f"{parameters['trainable']:,} ({share:.1%})", ""])
+    yield from (f"  {line}" for line in _columns(rows))
+    if model["new"]:
+        yield f"new        {', '.join(model['new'])} (no checkpoint holds them; they start from random numbers)"
+    yield f"loss       {plan['loss']['name']}: {plan['loss']['reason']}"
+    yield f"precision  {plan['precision']['name']} on {plan['precision']['device']}: {plan['precision']['reason']}"
+    yield f"data       {data['train']:,} to learn from, {data['validation']:,} to choose, {data['test']:,} to score on"
+    yield f"columns    {', '.join(f'{ours} = {theirs!r}' for ours, theirs in data['columns'].items())}"
+    yield f"steps      {plan['steps']:,}"
+    if data["bad_rows"]:
+        yield f"left out   {len(data['bad_rows'])} bad rows, the first: {_bad(data['bad_rows'][0])}"
+    for note in [*data["notes"], *plan["notes"]]:
+        yield f"note       {note}"
+
+
+def _bad(row: Mapping[str, Any]) -> str:
+    column = f", column {row['column']!r}" if row["column"] else ""
+    return f"{row['file']}, row {row['row']}{column}: {row['reason']}"
+
+
+def _folded(tree: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Neighbouring blocks that are treated alike become one line."""
+    run: list[Mapping[str, Any]] = []
+    for part in [*tree, {"name": ""}]:
+        alike = (
+            run
+            and part["name"].startswith("blocks[")
+            and _treatment(part) == _treatment(run[-1])
+            and run[-1]["name"].startswith("blocks[")
+        )
+        if run and not alike:
+            yield _together(run)
+            run = []
+        run.append(part)
+
+
+def _treatment(part: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (part.get("trainable"), part.get("parameters"), str(part.get("learning_rate")))
+
+
+def _together(run: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    first, last = run[0]["name"], run[-1]["name"]
+    return {
+        "name": first if len(run) == 1 else f"{first} … {last}",
+        "parameters": sum(part["parameters"] for part in run),
+        "trainable": sum(part["trainable"] for part in run),
+        "learning_rate": run[0]["learning_rate"],
+    }
+
+
+def _trains(part: Mapping[str, Any]) -> str:
+    if part["trainable"] == 0:
+        return "frozen"
+    return "all" if part["trainable"] == part["parameters"] else f"{part['trainable']:,}"
+
+
+def _rate(rates: Sequence[float] | None) -> str:
+    if rates is None:
+        return ""
+    low, high = rates
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+
+
+def _estimate(estimate: Mapping[str, Any] | None) -> str:
+    if estimate is None or estimate["value"] is None:
+        return "–"
+    if estimate["low"] is None:
+        return _number(estimate["value"])
+    return f"{_number(estimate['value'])} [{_number(estimate['low'])}, {_number(estimate['high'])}]"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.5g}"
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

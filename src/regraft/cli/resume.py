@@ -1,0 +1,22 @@
+"""regraft resume"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Finish a run that was stopped; it ends with the same weights as if it had not been."""
+    from regraft.cli._outcome import conclude
+    from regraft.cli._progress import follow
+    from regraft.run import find_run
+    from regraft.tune import resuming
+
+    conclude(follow(resuming(find_run(run)), quiet=quiet), as_json=as_json)

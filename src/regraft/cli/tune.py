@@ -1,0 +1,29 @@
+"""regraft tune"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def command(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A recipe file, and options that override it."),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="A table to learn from: csv, tsv, jsonl or parquet.")] = None,
+    task: Annotated[str | None, typer.Option(help="What is asked, for example text-classification.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model folder, a hub id or a packaged model.")] = None,
+    name: Annotated[str | None, typer.Option(help="The run folder's name.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Tune a pretrained model as a recipe asks; leaves a run folder with the model, its scores and a report."""
+    from regraft.cli._asked import recipe_of
+    from regraft.cli._outcome import conclude
+    from regraft.cli._progress import follow
+    from regraft.tune import tuning
+
+    recipe = recipe_of(words or [], data=data, task=task, model=model, name=name)
+    conclude(follow(tuning(recipe), quiet=quiet), as_json=as_json)

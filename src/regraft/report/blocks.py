@@ -1,0 +1,109 @@
+"""What a section is made of. The page template knows how each looks; a section says only what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A table cell: a share from 0 to 1 as a bar, with its text."""
+
+    share: float
+    text: str
+
+
+Cell = str | Bar
+
+
+@dataclass(frozen=True)
+class Score:
+    """The headline: a number, its interval, what it measures and the verdict. ``tone`` is good, bad or even."""
+
+    value: str
+    interval: str
+    measures: str
+    verdict: str
+    tone: str
+    kind: ClassVar[str] = "score"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing, with the sentence above it that says what to see. ``wide`` takes the whole width."""
+
+    sentence: str
+    svg: Markup
+    wide: bool = False
+    kind: ClassVar[str] = "figure"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells; the columns from ``numeric`` on are aligned right."""
+
+    sentence: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    numeric: int = 1
+    kind: ClassVar[str] = "table"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values."""
+
+    pairs: Sequence[tuple[str, str]]
+    kind: ClassVar[str] = "facts"
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A row of the data: its texts, what was right, what was answered, and where it came from."""
+
+    texts: Sequence[str]
+    target: str
+    prediction: str
+    aside: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Quotes:
+    sentence: str
+    items: Sequence[Quote]
+    kind: ClassVar[str] = "quotes"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text to read or copy as it is."""
+
+    sentence: str
+    text: str
+    kind: ClassVar[str] = "code"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence of its own. ``tone`` is plain, good or warn."""
+
+    text: str
+    tone: str = "plain"
+    kind: ClassVar[str] = "note"
+
+
+Block = Score | Figure | Table | Facts | Quotes | Code | Note
+
+
+@dataclass(frozen=True)
+class Section:
+    """A chapter of the report; ``name`` is its anchor."""
+
+    name: str
+    title: str
+    blocks: Sequence[Block]

@@ -1,0 +1,140 @@
+"""model/README.md: the model card (Mitchell et al., 2019) with the front matter that model hubs read.
+
+It says what was measured and leaves out what nobody told us: the licence is unknown unless given, and no row
+of the data is quoted, because a card is published where the data may not be.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePath
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from regraft.report.material import Material, read_material
+from regraft.report.words import count, interval, meaning_of, number, system_of, title_of, visible
+from regraft.run import Run, write_text
+
+# What hubs call a task and a metric, where they have another word for it.
+_PIPELINES = {"text-regression": "text-classification"}
+_HUB_METRICS = {
+    "macro_f1": "f1", "micro_f1": "f1", "auc": "roc_auc", "mse": "mse", "mae": "mae", "r2": "r_squared",
+    "spearman": "spearmanr", "pearson": "pearsonr",
+}  # fmt: skip
+_PACKAGED = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
+
+
+def write_card(run: Run) -> Path:
+    """Write ``model/README.md`` of whatever the run folder holds.
+
+    Raises:
+        ResourceError: the file cannot be written.
+    """
+    material = read_material(run)
+    path = run.model / "README.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    front = yaml.safe_dump(_front_matter(material), sort_keys=False, allow_unicode=True, width=110)
+    text = _templates().get_template("card.md.j2").render(
+        front=visible(front),
+        name=run.folder.resolve().name,
+        base=_base_model(material) or _model_name(material),
+        material=material,
+        data=material.plan.get("data") or {},
+        data_name=_data_name(material),
+        systems=[system_of(name, material.kind) for name in material.scores.get("baselines") or {}],
+        rows=_rows(material),
+        environment=material.last("start").get("environment") or {},
+        command=material.last("start").get("command"),
+    )  # fmt: skip
+    write_text(path, text)
+    return path
+
+
+def _front_matter(material: Material) -> dict[str, Any]:
+    base = _base_model(material)
+    tuned = {"base_model": base, "base_model_relation": "finetune"} if base else {}
+    metrics = list(dict.fromkeys(_HUB_METRICS.get(name, name) for name in material.scores.get("test") or {}))
+    return {
+        "library_name": "transformers",
+        "pipeline_tag": _pipeline(material),
+        "license": "unknown",
+        **tuned,
+        "tags": ["regraft"],
+        **({"metrics": metrics} if metrics else {}),
+        **({"model-index": [_index(material)]} if metrics else {}),
+    }
+
+
+def _index(material: Material) -> dict[str, Any]:
+    """Name and results, as hubs show them beside a model."""
+    metrics = [
+        {"type": _HUB_METRICS.get(name, name), "name": title_of(name), "value": round(estimate["value"], 6)}
+        for name, estimate in material.scores["test"].items()
+        if isinstance(estimate.get("value"), int | float)
+    ]
+    data = {"name": _data_name(material), "type": "custom", "split": "test"}
+    task = {"type": _pipeline(material), "name": material.task}
+    return {
+        "name": material.run.folder.resolve().name,
+        "results": [{"task": task, "dataset": data, "metrics": metrics}],
+    }
+
+
+def _pipeline(material: Material) -> str:
+    return _PIPELINES.get(material.task, material.task)
+
+
+def _model_name(material: Material) -> str:
+    """What the recipe calls the model; of a folder, its last part, since paths are nobody's business."""
+    return PurePath(str((material.recipe.get("model") or {}).get("name", "unknown"))).name
+
+
+def _base_model(material: Material) -> str | None:
+    """The hub id of the model that was tuned, where it has one."""
+    named = str((material.recipe.get("model") or {}).get("name", ""))
+    if named in _PACKAGED:
+        return _PACKAGED[named]
+    is_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", named) and not Path(named).exists()
+    return named if is_id else None
+
+
+def _data_name(material: Material) -> str:
+    given = (material.recipe.get("data") or {}).get("train")
+    return PurePath(str(given)).name if given else "unknown"
+
+
+def _rows(material: Material) -> list[list[str]]:
+    """The table of scores: metric, value, interval, each baseline."""
+    baselines = material.scores.get("baselines") or {}
+    rows = []
+    for name, estimate in (material.scores.get("test") or {}).items():
+        theirs = [number((values.get(name) or {}).get("value")) for values in baselines.values()]
+        rows.append([title_of(name), number(estimate.get("value")), interval(estimate), *theirs])
+    return rows
+
+
+def _templates() -> Environment:
+    """Templates of markdown: what is written by others is made plain text of it."""
+    templates = Environment(
+        loader=PackageLoader("regraft.report"),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    templates.filters.update(plain=_plain, code=_code, count=count, title_of=title_of, meaning_of=meaning_of)
+    return templates
+
+
+def _plain(text: Any) -> str:
+    """Text on one line in which nothing is markdown or HTML."""
+    line = " ".join(visible(str(text)).split())
+    return re.sub(r"([\\`*_\[\]<>|#~&$])", r"\\\1", line)
+
+
+def _code(text: Any) -> str:
+    """Text for a fenced block, which it cannot close."""
+    return visible(str(text)).replace("```", "'''").strip()

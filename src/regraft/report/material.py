@@ -1,0 +1,97 @@
+"""The material of a report: what a run folder holds. Every file but the recipe may be missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from regraft.errors import RegraftError
+from regraft.recipe import parse_yaml
+from regraft.run import Run, read_json
+
+_WRITTEN = {
+    "plan.json": "written when a run begins",
+    "events.jsonl": "written while a model is tuned",
+    "scores.json": "written at the end of a run, or by `regraft evaluate`",
+    "predictions.parquet": "written at the end of a run, or by `regraft evaluate`",
+}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What was found. ``missing`` says of each file that was not, or is damaged, what that means."""
+
+    run: Run
+    recipe_text: str = ""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    scores: dict[str, Any] = field(default_factory=dict)
+    predictions: pa.Table | None = None
+    missing: list[str] = field(default_factory=list)
+
+    def last(self, event: str) -> dict[str, Any]:
+        """The newest event of a name, or nothing."""
+        return next((each for each in reversed(self.events) if each.get("event") == event), {})
+
+    def all(self, event: str) -> list[dict[str, Any]]:
+        return [each for each in self.events if each.get("event") == event]
+
+    def by_step(self, event: str) -> list[dict[str, Any]]:
+        """Events in the order of their steps; of a step that was done again after a resume, the later."""
+        found = {each["step"]: each for each in self.all(event) if isinstance(each.get("step"), int)}
+        return [found[step] for step in sorted(found)]
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of answers: classes, labels or numbers."""
+        found = self.scores.get("kind")
+        if found is None and self.plan.get("data"):
+            return "numbers" if self.plan["data"].get("targets") else None
+        return found
+
+    @property
+    def primary(self) -> str | None:
+        named = (self.recipe.get("evaluation") or {}).get("primary")
+        return self.scores.get("primary") or named
+
+    @property
+    def task(self) -> str:
+        return str((self.recipe.get("task") or {}).get("name", "unknown task"))
+
+
+def read_material(run: Run) -> Material:
+    """Read whatever is there."""
+    missing: list[str] = []
+    text = _read(missing, "recipe.yaml", lambda: run.recipe.read_text(encoding="utf-8"), "")
+    return Material(
+        run=run,
+        recipe_text=text,
+        recipe=_mapping(_read(missing, "recipe.yaml", lambda: parse_yaml(text, origin="recipe.yaml"), {})),
+        plan=_mapping(_read(missing, "plan.json", lambda: read_json(run.plan), {}, there=run.plan.exists())),
+        events=_read(missing, "events.jsonl", run.history, [], there=run.events.exists()),
+        scores=_mapping(_read(missing, "scores.json", lambda: read_json(run.scores), {}, there=run.scores.exists())),
+        predictions=_read(
+            missing, "predictions.parquet", lambda: pq.read_table(run.predictions), None, there=run.predictions.exists()
+        ),
+        missing=missing,
+    )
+
+
+def _read(missing: list[str], name: str, read: Callable[[], Any], otherwise: Any, *, there: bool = True) -> Any:
+    if not there:
+        missing.append(f"{name} is not here ({_WRITTEN[name]})")
+        return otherwise
+    try:
+        return read()
+    except (OSError, ValueError, RegraftError) as error:
+        missing.append(f"{name} cannot be read: {str(error).splitlines()[0]}")
+        return otherwise
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,77 @@
+"""What it learned from: rows on each side, labels or numbers, rows and steps left out, and notes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from regraft.report.blocks import Bar, Block, Cell, Facts, Note, Section, Table
+from regraft.report.material import Material
+from regraft.report.words import count, number, percent, share
+
+PLACE = 70
+_SIDES = ("train", "validation", "test")
+_MOST_LABELS = 30
+_MOST_ROWS = 50
+
+
+def render(material: Material) -> Section | None:
+    data = material.plan.get("data") or {}
+    skipped = material.by_step("skipped")
+    if not data and not skipped:
+        return None
+    blocks: list[Block] = [_facts(data), *_labels(data.get("labels")), *_targets(data.get("targets"))]
+    blocks += _bad_rows(data.get("bad_rows") or []) if data else []
+    blocks += [Note(f"A step was left out. {each.get('reason', '')}", tone="warn") for each in skipped]
+    blocks += [Note(str(note)) for note in [*(data.get("notes") or []), *(material.plan.get("notes") or [])]]
+    return Section("data", "What did it learn from?", blocks)
+
+
+def _facts(data: dict[str, Any]) -> Facts:
+    titles = {"train": "Training rows", "validation": "Validation rows", "test": "Test rows"}
+    pairs = [(titles[side], count(data[side])) for side in _SIDES if side in data]
+    columns = [f"{column} as {name}" for name, column in (data.get("columns") or {}).items()]
+    return Facts([*pairs, ("Columns", ", ".join(columns))] if columns else pairs)
+
+
+def _labels(labels: dict[str, dict[str, int]] | None) -> list[Table]:
+    if not labels:
+        return []
+    sides = [side for side in _SIDES if labels.get(side)]
+    names = sorted({name for side in sides for name in labels[side]}, key=lambda name: (-_total(labels, name), name))
+    whole = {side: max(1, sum(labels[side].values())) for side in sides}
+    largest = max((labels[side].get(name, 0) / whole[side] for side in sides for name in names), default=1) or 1
+
+    def cell(name: str, side: str) -> Cell:
+        part = share(labels[side].get(name, 0), whole[side])
+        return Bar(part / largest, f"{labels[side].get(name, 0):,} ({percent(part)})")
+
+    rows = [[name, *(cell(name, side) for side in sides)] for name in names[:_MOST_LABELS]]
+    rest = f" The {_MOST_LABELS} most frequent of {len(names):,}." if len(names) > _MOST_LABELS else ""
+    sentence = f"How often each label occurs; the sides should look alike.{rest}"
+    return [Table(sentence, ["Label", *(side.capitalize() for side in sides)], rows, numeric=len(sides) + 1)]
+
+
+def _total(labels: dict[str, dict[str, int]], name: str) -> int:
+    return sum((labels.get(side) or {}).get(name, 0) for side in _SIDES)
+
+
+def _targets(targets: dict[str, dict[str, float]] | None) -> list[Table]:
+    if not targets:
+        return []
+    keys = ("min", "mean", "max", "std")
+    rows = [
+        [side.capitalize(), *(number(targets[side].get(key)) for key in keys)] for side in _SIDES if targets.get(side)
+    ]
+    columns = ["Side", "Smallest", "Mean", "Largest", "Spread"]
+    return [Table("The numbers to predict; the sides should look alike.", columns, rows)]
+
+
+def _bad_rows(bad: list[dict[str, Any]]) -> list[Block]:
+    if not bad:
+        return [Note("No row was left out.", tone="good")]
+    more = f" The first {_MOST_ROWS} of them." if len(bad) > _MOST_ROWS else ""
+    rows = [[str(each.get(key) or "–") for key in ("file", "row", "column", "reason")] for each in bad[:_MOST_ROWS]]
+    sentence = (
+        f"{len(bad):,} {'row was' if len(bad) == 1 else 'rows were'} left out because they could not be used.{more}"
+    )
+    return [Table(sentence, ["File", "Row", "Column", "Why"], rows, numeric=4)]

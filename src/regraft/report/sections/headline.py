@@ -1,0 +1,100 @@
+"""How good is it, and did tuning help? The deciding score, its interval and the two baselines."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from regraft.report.blocks import Block, Figure, Note, Score, Section, Table
+from regraft.report.figures import forest
+from regraft.report.material import Material
+from regraft.report.words import interval, meaning_of, number, system_of, title_of
+
+PLACE = 10
+
+
+def render(material: Material) -> Section | None:
+    scores = material.scores
+    if not scores.get("test") or not material.primary:
+        return None
+    blocks: list[Block] = [_score(material), *_against_majority(material), *_forest(material), _table(material)]
+    return Section("score", "How good is it?", blocks)
+
+
+def _score(material: Material) -> Score:
+    primary, scores = material.primary or "", material.scores
+    estimate = scores["test"].get(primary) or {}
+    comparison = scores.get("comparison") or {}
+    verdict = comparison.get("verdict") or "There was no baseline to compare with."
+    share = f"{100 * scores.get('confidence', 0.95):g} % interval"
+    span = interval(estimate)
+    return Score(
+        value=number(estimate.get("value")),
+        interval=f"{share} {span}, on {scores.get('rows', 0):,} test rows" if span else "",
+        measures=f"{title_of(primary)}: {meaning_of(primary)}",
+        verdict=_sentence(verdict),
+        tone=_tone(comparison),
+    )
+
+
+def _tone(comparison: dict[str, Any]) -> str:
+    p, difference = comparison.get("p"), comparison.get("difference")
+    if p is None or difference is None or p >= 0.05:
+        return "even"
+    return "good" if difference > 0 else "bad"
+
+
+def _against_majority(material: Material) -> list[Note]:
+    """The verdicts beside the deciding one."""
+    deciding = (material.scores.get("comparison") or {}).get("baseline")
+    others = [each for each in material.scores.get("comparisons") or [] if each.get("baseline") != deciding]
+    return [Note(_sentence(f"Beside it, {each['verdict']}")) for each in others if each.get("verdict")]
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def _forest(material: Material) -> list[Figure]:
+    primary = material.primary or ""
+    systems = {"tuned": material.scores["test"], **(material.scores.get("baselines") or {})}
+    order = sorted(systems, key=lambda name: ("tuned", "linear_probe", "majority").index(name) if name in
+                   ("tuned", "linear_probe", "majority") else 9)  # fmt: skip
+    found = [(system_of(name, material.kind), systems[name].get(primary) or {}) for name in order]
+    rows = [
+        (name, each["value"], each["low"], each["high"])
+        for name, each in found
+        if all(
+            isinstance(each.get(part), int | float) and math.isfinite(each[part]) for part in ("value", "low", "high")
+        )
+    ]
+    if not rows:
+        return []
+    side = "right" if material.scores.get("higher_is_better", True) else "left"
+    sentence = (
+        f"Further to the {side} is better. A line is where the score would lie for other test rows of the same kind; "
+        "where two lines overlap little or not at all, the difference is more than chance."
+    )
+    return [Figure(sentence, forest(rows, label=title_of(primary)), wide=True)]
+
+
+def _table(material: Material) -> Table:
+    baselines = material.scores.get("baselines") or {}
+    columns = [
+        "Metric",
+        "Tuned model",
+        "Interval",
+        *(system_of(name, material.kind) for name in baselines),
+        "Validation",
+    ]
+    rows = []
+    for metric, estimate in material.scores["test"].items():
+        theirs = [number((values.get(metric) or {}).get("value")) for values in baselines.values()]
+        validation = (material.scores.get("validation") or {}).get(metric) or {}
+        ours = [title_of(metric), number(estimate.get("value")), interval(estimate)]
+        rows.append([*ours, *theirs, number(validation.get("value"))])
+    sentence = (
+        "All metrics on the test rows. The linear probe reads the untouched model; the majority looks at no input. "
+        "The validation rows chose the best moment of training, so their scores are a little too good."
+    )
+    return Table(sentence, columns, rows)
