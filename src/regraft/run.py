@@ -67,7 +67,7 @@ class Run:
     def record(self, event: str, **values: Any) -> None:
         """Append one line to ``events.jsonl``; a line is written whole or not at all."""
         line = json.dumps({"event": event, "time": _now(), **values}, ensure_ascii=False, allow_nan=True)
-        with _storage(self.events), self.events.open("a", encoding="utf-8") as file:
+        with storage(self.events), self.events.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def history(self) -> list[dict[str, Any]]:
@@ -84,7 +84,7 @@ class Run:
             RecipeError: another living process holds it.
         """
         path = self.folder / ".lock"
-        with _storage(path), path.open("a+", encoding="utf-8") as file:
+        with storage(path), path.open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -106,7 +106,7 @@ def create_run(output: Path, name: str | None, default_name: str) -> Run:
         RecipeError: the named folder exists already.
         ResourceError: the folder cannot be made.
     """
-    with _storage(output):
+    with storage(output):
         output.mkdir(parents=True, exist_ok=True)
         if name is None:
             return Run(_numbered(output, re.sub(r"[^\w.-]+", "-", default_name)))
@@ -150,7 +150,7 @@ def write_json(path: Path, value: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a file whole: a temporary one beside it, fsync, rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _storage(path):
+    with storage(path):
         try:
             with temporary.open("w", encoding="utf-8") as file:
                 file.write(text)
@@ -176,7 +176,7 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def _storage(path: Path) -> Iterator[None]:
+def storage(path: Path) -> Iterator[None]:
     """Turn an operating system error into a message that names the path."""
     try:
         yield

@@ -25,7 +25,7 @@ from regraft.evaluation.outputs import features_of
 from regraft.fingerprint import digest
 from regraft.prepare import Prepared, make_rows, open_model, prepare
 from regraft.recipe import Recipe, make_recipe, read_recipe, to_yaml
-from regraft.run import Run, create_run, write_json, write_text
+from regraft.run import Run, create_run, storage, write_json, write_text
 from regraft.training import Event, Loop, Material, Poll, Rows, Verdict, checkpoint, stoppable
 from regraft.tuned import Tuned
 
@@ -322,42 +322,57 @@ def _prove_saved(run: Run, prepared: Prepared, logits: NDArray[np.float32]) -> i
 
 
 def write_predictions(path: Path, tuned: Tuned, examples: Sequence[Example], outputs: NDArray[np.float32]) -> None:
-    """One row for each example: where it came from, its inputs, target and answer. Written in chunks."""
+    """One row for each example: where it came from, its inputs, target and answer. Written in chunks, whole or not.
+
+    Raises:
+        ResourceError: the disk is full or fails.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    temporary = path.with_name(f".{path.name}.tmp")
-    writer = None
-    for start in range(0, max(1, len(examples)), 10_000):
-        chunk = list(_answered(tuned, examples[start : start + 10_000], outputs[start : start + 10_000]))
-        table = pa.Table.from_pylist(chunk, schema=writer.schema if writer else None)
-        writer = writer or pq.ParquetWriter(temporary, table.schema)
-        writer.write_table(table)
-    if writer:
-        writer.close()
-    os.replace(temporary, path)
+    schema = pa.schema(_columns(tuned, pa))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with storage(path):
+        try:
+            with pq.ParquetWriter(temporary, schema) as writer:
+                for start in range(0, len(examples), 10_000):
+                    chunk = slice(start, start + 10_000)
+                    rows = list(_answered(tuned, examples[chunk], outputs[chunk]))
+                    writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _columns(tuned: Tuned, pa: Any) -> list[tuple[str, Any]]:
+    kind, several = tuned.answers.kind, tuned.answers.kind == "labels" or tuned.answers.width > 1
+    one = pa.float64() if kind == "numbers" else pa.string()
+    answer = pa.list_(one) if several and kind != "classes" else one
+    inputs = [(column.name, pa.string()) for column in tuned.task.inputs.columns()]
+    more = [] if kind == "numbers" else [("confidence", pa.float64()), ("probabilities", pa.list_(pa.float32()))]
+    where = [("id", pa.string()), ("file", pa.string()), ("row", pa.int64())]
+    return [*where, *inputs, ("target", answer), ("prediction", answer), *more]
 
 
 def _answered(tuned: Tuned, examples: Sequence[Example], outputs: NDArray[np.float32]) -> Iterator[dict[str, Any]]:
     names = [column.name for column in tuned.task.inputs.columns()]
     for example, scores in zip(examples, tuned.scores(outputs), strict=True):
         answer = tuned.task.targets.answer(scores, tuned.answers)
-        probabilities = answer.get("probabilities")
         yield {
             "id": example.id,
             "file": example.file,
             "row": example.row,
             **{name: example.inputs.get(name) for name in names},
-            "target": _told(example.target),
-            "prediction": answer["prediction"],
-            "confidence": answer.get("confidence"),
-            "probabilities": list(probabilities.values()) if probabilities else None,
+            "target": _told(example.target, tuned),
+            **{**answer, "probabilities": list(answer.get("probabilities", {}).values())},
         }
 
 
-def _told(target: Any) -> Any:
-    if isinstance(target, tuple):
-        return target[0] if len(target) == 1 and isinstance(target[0], float) else list(target)
+def _told(target: Any, tuned: Tuned) -> Any:
+    if tuned.answers.kind == "labels":
+        return list(target) if isinstance(target, tuple) else [target]
+    if tuned.answers.kind == "numbers" and tuned.answers.width == 1:
+        return target[0]
     return target
 
 

@@ -48,7 +48,7 @@ class Tuned:
             RecipeError: an input lacks what the task reads.
         """
         single = isinstance(inputs, str | Mapping)
-        return list(self.stream([inputs] if single else inputs))  # type: ignore[list-item, arg-type]
+        return list(self.stream([inputs] if single else inputs))  # type: ignore[list-item]
 
     def stream(self, inputs: Iterable[str | Mapping[str, Any]], *, batch_size: int = 64) -> Iterator[dict[str, Any]]:
         """Like ``predict``, one answer after the other, with a bounded number of inputs in memory."""
@@ -82,7 +82,7 @@ class Tuned:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         pretrained.save(folder, self.pretrained)
-        options = {field.name: getattr(self.task, field.name) for field in fields(self.task)}
+        options = {field.name: getattr(self.task, field.name) for field in fields(self.task)}  # type: ignore[arg-type]
         content = {
             "regraft": __version__,
             "task": {"name": self.task_name, **options},

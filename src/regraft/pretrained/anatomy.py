@@ -187,7 +187,7 @@ def _indexed(text: str, count: int, pattern: str) -> list[int]:
 
 
 def _covers(pattern: str, name: str) -> bool:
-    """Whether a glob names ``name`` or what it is in; ``*`` stays within one step, ``**`` and a leading ``*`` do not."""
+    """Whether a glob names ``name`` or what it is in; ``*`` stays within a step, ``**`` and a leading ``*`` do not."""
     steps, path = pattern.split("."), name.split(".")
     if "**" in pattern or pattern.startswith("*"):
         whole = pattern.replace("**", "*")

@@ -12,7 +12,7 @@ from regraft.pretrained.folder import quiet, stay_offline
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-_NO_IDS = {name: None for name in ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")}
+_NO_IDS = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"))
 _ENCODER = {**_SIZES, "max_position_embeddings": 66, "pad_token_id": 0}
 
 # Each family: its config class, and what the config needs to be tiny.
@@ -49,7 +49,7 @@ def tiny_model(folder: Path, *, family: str = "bert", words: Sequence[str] = (),
     settings = getattr(transformers, name)(**{"vocab_size": len(tokenizer), **sizes, **config})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = transformers.AutoModel.from_config(settings)
+        model = transformers.AutoModel.from_config(settings)  # type: ignore[no-untyped-call]
     with quiet():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -68,7 +68,7 @@ def _tokenizer(words: Sequence[str]) -> Any:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
     )
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         unk_token="[UNK]",
         pad_token="[PAD]",

@@ -34,7 +34,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing, with the sentence above it that says what to see. ``wide`` takes the whole width."""
+    """A drawing, with the sentence above it that says what to see. What is not ``wide`` can have a neighbour."""
 
     sentence: str
     svg: Markup
@@ -50,6 +50,7 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     numeric: int = 1
+    wide: bool = True
     kind: ClassVar[str] = "table"
 
 
@@ -58,6 +59,7 @@ class Facts:
     """Names and values."""
 
     pairs: Sequence[tuple[str, str]]
+    wide: bool = True
     kind: ClassVar[str] = "facts"
 
 

@@ -91,7 +91,8 @@ def _per_label(labels: list[dict[str, Any]]) -> list[Table]:
         [str(each["label"]), count(each["support"]), *(number(each[key]) for key in ("precision", "recall", "f1"))]
         for each in shown
     ]
-    return [Table(sentence, ["Label", "Test rows", "Precision", "Recall", "F1"], rows)]
+    columns = ["Label", "Test rows", "Precision", "Recall", "F1"]
+    return [Table(sentence, columns, rows, wide=len(labels) > _LARGEST_DRAWN)]
 
 
 def _numbers(material: Material) -> list[Figure]:

@@ -29,7 +29,9 @@ def render(material: Material) -> Section | None:
         ("Log-loss", f"{number(before.get('log_loss'))} before, {number(after.get('log_loss'))} after"),
     ]
     curves = _curves(before.get("curve") or [], after.get("curve") or [])
-    return Section("calibration", "Can its confidence be believed?", [Figure(sentence, curves), Facts(pairs)])
+    return Section(
+        "calibration", "Can its confidence be believed?", [Figure(sentence, curves), Facts(pairs, wide=False)]
+    )
 
 
 def _curves(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> Markup:

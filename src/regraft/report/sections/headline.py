@@ -48,19 +48,29 @@ def _against_majority(material: Material) -> list[Note]:
     """The verdicts beside the deciding one."""
     deciding = (material.scores.get("comparison") or {}).get("baseline")
     others = [each for each in material.scores.get("comparisons") or [] if each.get("baseline") != deciding]
-    return [Note(_sentence(f"Beside it, {each['verdict']}")) for each in others if each.get("verdict")]
+    return [
+        Note(
+            _sentence(f"Against the baseline {system_of(each['baseline'], material.kind).lower()!r}, {each['verdict']}")
+        )
+        for each in others
+        if each.get("verdict")
+    ]
 
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
+def _baselines(material: Material) -> dict[str, dict[str, Any]]:
+    """The scores of the baselines, the strongest first by what it knows: the probe sees the inputs."""
+    found = material.scores.get("baselines") or {}
+    return {name: found[name] for name in sorted(found, key=lambda name: (name != "linear_probe", name))}
+
+
 def _forest(material: Material) -> list[Figure]:
     primary = material.primary or ""
-    systems = {"tuned": material.scores["test"], **(material.scores.get("baselines") or {})}
-    order = sorted(systems, key=lambda name: ("tuned", "linear_probe", "majority").index(name) if name in
-                   ("tuned", "linear_probe", "majority") else 9)  # fmt: skip
-    found = [(system_of(name, material.kind), systems[name].get(primary) or {}) for name in order]
+    systems = {"tuned": material.scores["test"], **_baselines(material)}
+    found = [(system_of(name, material.kind), values.get(primary) or {}) for name, values in systems.items()]
     rows = [
         (name, each["value"], each["low"], each["high"])
         for name, each in found
@@ -72,14 +82,14 @@ def _forest(material: Material) -> list[Figure]:
         return []
     side = "right" if material.scores.get("higher_is_better", True) else "left"
     sentence = (
-        f"Further to the {side} is better. A line is where the score would lie for other test rows of the same kind; "
-        "where two lines overlap little or not at all, the difference is more than chance."
+        f"Further to the {side} is better. A line is where the score would lie for other test rows of the same kind. "
+        "The verdict compares the systems row by row, which tells more than whether two lines overlap."
     )
     return [Figure(sentence, forest(rows, label=title_of(primary)), wide=True)]
 
 
 def _table(material: Material) -> Table:
-    baselines = material.scores.get("baselines") or {}
+    baselines = _baselines(material)
     columns = [
         "Metric",
         "Tuned model",

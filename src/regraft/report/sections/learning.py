@@ -79,7 +79,7 @@ def _validation(material: Material, validations: list[dict[str, Any]]) -> list[F
         axes.plot(*zip(*points, strict=True), "o-", color=SECOND, markersize=5)
         for x, y in chosen:
             axes.plot([x], [y], "o", color=SECOND, markersize=11, alpha=0.35)
-            axes.annotate(f"best {y:.3f}", (x, y), (0, -16), textcoords="offset points", ha="center", fontsize=9)
+            axes.annotate(f"best {y:.3f}", (x, y), (6, -14), textcoords="offset points", fontsize=9)
         axes.margins(x=0.12, y=0.25)
         axes.set(xlabel="epoch", ylabel=f"validation {title[0].lower() + title[1:]}")
         axes.grid(axis="y")
