@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from regraft.version import __version__
 
 if TYPE_CHECKING:
     from regraft.errors import RegraftError
@@ -49,6 +49,7 @@ __all__ = [
     "RegraftError",
     "Run",
     "Tuned",
+    "__version__",
     "evaluate",
     "find_run",
     "make_recipe",

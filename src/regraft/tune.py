@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from regraft import __version__, evaluation
+from regraft import evaluation
 from regraft.data import Example, load_splits, read_examples
 from regraft.errors import DataError, Interrupted, RecipeError, TrainingError
 from regraft.evaluation.outputs import features_of
@@ -28,6 +28,7 @@ from regraft.recipe import Recipe, make_recipe, read_recipe, to_yaml
 from regraft.run import Run, create_run, storage, write_json, write_text
 from regraft.training import Event, Loop, Material, Poll, Rows, Verdict, checkpoint, stoppable
 from regraft.tuned import Tuned
+from regraft.version import __version__
 
 _PROBE_ROWS = 64  # rows on which the saved model is compared with the one in memory
 
@@ -364,7 +365,8 @@ def _answered(tuned: Tuned, examples: Sequence[Example], outputs: NDArray[np.flo
             "row": example.row,
             **{name: example.inputs.get(name) for name in names},
             "target": _told(example.target, tuned),
-            **{**answer, "probabilities": list(answer.get("probabilities", {}).values())},
+            **answer,
+            "probabilities": list(answer.get("probabilities", {}).values()),
         }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft import __version__, pretrained
+from regraft import pretrained
 from regraft.errors import RecipeError
 from regraft.evaluation import probabilities
 from regraft.evaluation.outputs import logits_of
@@ -20,6 +20,7 @@ from regraft.recipe import TaskOptions
 from regraft.run import read_json, write_json
 from regraft.tasks import Answers, Encoded, Task, make_task
 from regraft.training.device import choose_device
+from regraft.version import __version__
 
 _EXTRAS = "regraft.json"
 _CHUNK = 512  # texts that are read, sorted by length and answered together when streaming

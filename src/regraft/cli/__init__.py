@@ -50,7 +50,7 @@ def _app() -> Callable[[], None]:
 def _options(version: bool = False) -> None:
     """Fine-tune pretrained models: one recipe, nothing silent."""
     if version:
-        from regraft import __version__
+        from regraft.version import __version__
 
         print(f"regraft {__version__}")
         sys.exit(0)
