@@ -17,29 +17,29 @@ from regraft.version import __version__
 
 if TYPE_CHECKING:
     from regraft.errors import RegraftError
-    from regraft.prepare import prepare
+    from regraft.preparation import prepare
     from regraft.recipe import Recipe, make_recipe, read_recipe
     from regraft.report import write_report
     from regraft.run import Run, find_run
-    from regraft.tune import Outcome, evaluate, resume, resuming, tune, tuning
     from regraft.tuned import Tuned
+    from regraft.tuning import Outcome, evaluate, resume, resume_events, tune, tune_events
 
 # Where each public name lives. A name is imported when it is first used: `import regraft` imports nothing heavy.
 _HOMES = {
-    "Outcome": "tune",
+    "Outcome": "tuning",
     "Recipe": "recipe",
     "RegraftError": "errors",
     "Run": "run",
     "Tuned": "tuned",
-    "evaluate": "tune",
+    "evaluate": "tuning",
     "find_run": "run",
     "make_recipe": "recipe",
-    "prepare": "prepare",
+    "prepare": "preparation",
     "read_recipe": "recipe",
-    "resume": "tune",
-    "resuming": "tune",
-    "tune": "tune",
-    "tuning": "tune",
+    "resume": "tuning",
+    "resume_events": "tuning",
+    "tune": "tuning",
+    "tune_events": "tuning",
     "write_report": "report",
 }
 
@@ -56,9 +56,9 @@ __all__ = [
     "prepare",
     "read_recipe",
     "resume",
-    "resuming",
+    "resume_events",
     "tune",
-    "tuning",
+    "tune_events",
     "write_report",
 ]
 

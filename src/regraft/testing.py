@@ -18,7 +18,7 @@ _PLAIN = ("the", "a", "film", "plot", "scene", "actor", "was", "is", "and", "ver
 WORDS = (*_GOOD, *_BAD, *_PLAIN)
 
 
-def toy_table(file: Path, *, rows: int = 120, kind: str = "classes", seed: int = 0) -> Path:
+def toy_table(file: str | Path, *, rows: int = 120, kind: str = "classes", seed: int = 0) -> Path:
     """Write a table of made-up reviews that a tiny model can learn.
 
     Args:
@@ -26,6 +26,7 @@ def toy_table(file: Path, *, rows: int = 120, kind: str = "classes", seed: int =
         kind: "classes" (label good or bad), "labels" (which of good and bad occurs), "numbers" (good minus bad words),
             "pairs" (do text and text_pair agree).
     """
+    file = Path(file)
     made = [_row(number, kind, seed) for number in range(rows)]
     if file.suffix == ".jsonl":
         file.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")

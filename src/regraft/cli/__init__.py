@@ -43,14 +43,5 @@ def _app() -> Callable[[], None]:
     )
     for name in COMMANDS:
         app.command(name)(importlib.import_module(f"regraft.cli.{name}").command)
-    app.callback()(_options)
+    app.callback()(importlib.import_module("regraft.cli._options").options)
     return app
-
-
-def _options(version: bool = False) -> None:
-    """Fine-tune pretrained models: one recipe, nothing silent."""
-    if version:
-        from regraft.version import __version__
-
-        print(f"regraft {__version__}")
-        sys.exit(0)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from regraft.tune import Outcome
+    from regraft.tuning import Outcome
 
 
 def conclude(outcome: Outcome, *, as_json: bool) -> None:

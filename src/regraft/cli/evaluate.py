@@ -20,7 +20,7 @@ def command(
 ) -> None:
     """Score a tuned model with intervals, on its own test rows or on another table."""
     from regraft.cli._show import scores_lines
-    from regraft.tune import evaluate
+    from regraft.tuning import evaluate
 
     scores = evaluate(model, data=data, overrides=words or [], predictions=predictions)
     print(json.dumps(scores, ensure_ascii=False) if as_json else "\n".join(scores_lines(scores)))

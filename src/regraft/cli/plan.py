@@ -21,7 +21,7 @@ def command(
     """Show what would train, how fast, on which rows and with which loss. Nothing is trained or written."""
     from regraft.cli._asked import recipe_of
     from regraft.cli._show import plan_lines
-    from regraft.prepare import prepare
+    from regraft.preparation import prepare
 
     plan = prepare(recipe_of(words or [], data=data, task=task, model=model)).plan.to_json()
     print(json.dumps(plan, ensure_ascii=False) if as_json else "\n".join(plan_lines(plan)))

@@ -17,6 +17,6 @@ def command(
     from regraft.cli._outcome import conclude
     from regraft.cli._progress import follow
     from regraft.run import find_run
-    from regraft.tune import resuming
+    from regraft.tuning import resume_events
 
-    conclude(follow(resuming(find_run(run)), quiet=quiet), as_json=as_json)
+    conclude(follow(resume_events(find_run(run)), quiet=quiet), as_json=as_json)

@@ -23,7 +23,7 @@ def command(
     from regraft.cli._asked import recipe_of
     from regraft.cli._outcome import conclude
     from regraft.cli._progress import follow
-    from regraft.tune import tuning
+    from regraft.tuning import tune_events
 
     recipe = recipe_of(words or [], data=data, task=task, model=model, name=name)
-    conclude(follow(tuning(recipe), quiet=quiet), as_json=as_json)
+    conclude(follow(tune_events(recipe), quiet=quiet), as_json=as_json)

@@ -55,10 +55,17 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Names and values."""
+class Fact:
+    """A name and its value; ``aside`` is said more softly."""
 
-    pairs: Sequence[tuple[str, str]]
+    name: str
+    value: str
+    aside: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    facts: Sequence[Fact]
     wide: bool = True
     kind: ClassVar[str] = "facts"
 

@@ -41,9 +41,10 @@ def write_card(run: Run) -> Path:
         name=run.folder.resolve().name,
         base=_base_model(material) or _model_name(material),
         material=material,
+        scores=material.scores,
         data=material.plan.get("data") or {},
         data_name=_data_name(material),
-        systems=[system_of(name, material.kind) for name in material.scores.get("baselines") or {}],
+        systems=[system_of(name, material.kind) for name in material.baselines],
         rows=_rows(material),
         environment=material.last("start").get("environment") or {},
         command=material.last("start").get("command"),
@@ -107,10 +108,9 @@ def _data_name(material: Material) -> str:
 
 def _rows(material: Material) -> list[list[str]]:
     """The table of scores: metric, value, interval, each baseline."""
-    baselines = material.scores.get("baselines") or {}
     rows = []
     for name, estimate in (material.scores.get("test") or {}).items():
-        theirs = [number((values.get(name) or {}).get("value")) for values in baselines.values()]
+        theirs = [number((values.get(name) or {}).get("value")) for values in material.baselines.values()]
         rows.append([title_of(name), number(estimate.get("value")), interval(estimate), *theirs])
     return rows
 
@@ -136,5 +136,6 @@ def _plain(text: Any) -> str:
 
 
 def _code(text: Any) -> str:
-    """Text for a fenced block, which it cannot close."""
-    return visible(str(text)).replace("```", "'''").strip()
+    """Text for a fenced block, which it cannot close; of a path from the root, the last part is enough to publish."""
+    without_folders = re.sub(r"(?<![\w:/.~-])(?:/[^\s/'\"]+)*/(?=[^\s/'\"])", "", visible(str(text)))
+    return without_folders.replace("```", "'''").strip()

@@ -81,7 +81,7 @@ def svg(figure: Figure, *, name: str, alt: str) -> Markup:
 
 def forest(rows: Sequence[tuple[str, float, float, float]], *, label: str) -> Markup:
     """Values with their intervals, one below the other: ``(name, value, low, high)``, the first in colour."""
-    with drawing(width=5.6, height=0.75 + 0.42 * len(rows)) as (figure, axes):
+    with drawing(width=4.8, height=0.75 + 0.42 * len(rows)) as (figure, axes):
         for place, (_, value, low, high) in enumerate(rows):
             colour = FIRST if place == 0 else THIRD
             axes.plot([low, high], [place, place], color=colour, linewidth=3 if place == 0 else 2)

@@ -60,6 +60,12 @@ class Material:
         return self.scores.get("primary") or named
 
     @property
+    def baselines(self) -> dict[str, dict[str, Any]]:
+        """The scores of the baselines, first the one that knows most: the linear probe sees the inputs."""
+        found = self.scores.get("baselines") or {}
+        return {name: found[name] for name in sorted(found, key=lambda name: (name != "linear_probe", name))}
+
+    @property
     def task(self) -> str:
         return str((self.recipe.get("task") or {}).get("name", "unknown task"))
 

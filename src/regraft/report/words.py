@@ -59,7 +59,11 @@ def interval(estimate: Any) -> str:
 
 
 def rate(value: Any) -> str:
-    return f"{value:.2g}" if isinstance(value, int | float) else "–"
+    """A learning rate, as it is written in a recipe."""
+    if not isinstance(value, int | float):
+        return "–"
+    digits, power = f"{value:.1e}".split("e")
+    return f"{digits.removesuffix('.0')}e{int(power)}"
 
 
 def count(value: Any) -> str:
@@ -72,7 +76,9 @@ def share(part: float, whole: float) -> float:
 
 def percent(part: float) -> str:
     text = f"{100 * part:.1f}".removesuffix(".0")
-    return f"{text} %"
+    if part < 1 and text == "100":
+        text = "over 99.9"
+    return f"{text}\N{NO-BREAK SPACE}%"
 
 
 def duration(seconds: float) -> str:

@@ -57,9 +57,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a look at the validation data gave. ``score`` is larger for better."""
+    """What a look at the validation data gave. ``score`` is larger for better; ``tie`` decides between equals."""
 
     score: float
+    tie: float
     values: dict[str, float | None]
 
 
@@ -296,9 +297,10 @@ class Loop:
                 f"step {self.state.step}: the validation score is not a number",
                 fix="lower strategy.learning_rate",
             )
-        better = self.state.best is None or verdict.score > self.state.best["score"]
+        best = self.state.best
+        better = best is None or (verdict.score, verdict.tie) > (best["score"], best["tie"])
         if better:
-            self.state.best = {"step": self.state.step, "score": verdict.score}
+            self.state.best = {"step": self.state.step, "score": verdict.score, "tie": verdict.tie}
         self.state.waited = 0 if better else self.state.waited + 1
         yield Event(
             "validation",

@@ -15,14 +15,15 @@ from regraft.report.words import count, number, shortened, visible
 
 PLACE = 40
 _LARGEST_DRAWN = 20
+_LARGEST_NARROW = 8
 _MOST_LABELS = 30
 _MOST_POINTS = 2000
 
 
 def render(material: Material) -> Section | None:
     confusion = material.scores.get("confusion") or {}
-    blocks: list[Block] = [*_matrix(confusion), *_worst(confusion)]
-    blocks += _per_label(material.scores.get("per_label") or [])
+    blocks: list[Block] = [*_matrix(confusion)]
+    blocks += [*_per_label(material.scores.get("per_label") or []), *_worst(confusion)]
     if material.kind == "numbers" and material.predictions is not None:
         blocks += _numbers(material)
     return Section("answers", "Where is it right, where wrong?", blocks) if blocks else None
@@ -33,7 +34,8 @@ def _matrix(confusion: dict[str, Any]) -> list[Figure]:
     if not matrix or not 1 < len(labels) <= _LARGEST_DRAWN:
         return []
     sentence = "A row is what is true, a column what was answered. Full cells on the diagonal are right answers."
-    return [Figure(sentence, _matrix_figure([str(label) for label in labels], np.asarray(matrix)))]
+    drawn = _matrix_figure([str(label) for label in labels], np.asarray(matrix))
+    return [Figure(sentence, drawn, wide=len(labels) > _LARGEST_NARROW)]
 
 
 def _matrix_figure(labels: list[str], matrix: np.ndarray[Any, Any]) -> Markup:
@@ -91,8 +93,9 @@ def _per_label(labels: list[dict[str, Any]]) -> list[Table]:
         [str(each["label"]), count(each["support"]), *(number(each[key]) for key in ("precision", "recall", "f1"))]
         for each in shown
     ]
+    narrow = len(labels) <= _LARGEST_NARROW and max(len(str(each["label"])) for each in labels) <= 12
     columns = ["Label", "Test rows", "Precision", "Recall", "F1"]
-    return [Table(sentence, columns, rows, wide=len(labels) > _LARGEST_DRAWN)]
+    return [Table(sentence, columns, rows, wide=not narrow)]
 
 
 def _numbers(material: Material) -> list[Figure]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from regraft.report.blocks import Facts, Figure, Section
+from regraft.report.blocks import Fact, Facts, Figure, Section
 from regraft.report.figures import FIRST, SOFT, THIRD, drawing, svg
 from regraft.report.material import Material
 from regraft.report.words import number
@@ -23,14 +23,16 @@ def render(material: Material) -> Section | None:
         "On the dashed line, 80 % sure means right in 80 of 100 cases. Below it, the model is too sure of itself; "
         "above it, too modest. Larger dots hold more answers."
     )
-    pairs = [
-        ("Temperature", number(calibration.get("temperature"))),
-        ("Calibration error", f"{number(before.get('ece'))} before, {number(after.get('ece'))} after"),
-        ("Log-loss", f"{number(before.get('log_loss'))} before, {number(after.get('log_loss'))} after"),
+    facts = [
+        Fact(
+            "Temperature", number(calibration.get("temperature")), "above 1, answers are made less sure; below 1, surer"
+        ),
+        Fact("Calibration error", number(after.get("ece")), f"{number(before.get('ece'))} before scaling"),
+        Fact("Log-loss", number(after.get("log_loss")), f"{number(before.get('log_loss'))} before scaling"),
     ]
     curves = _curves(before.get("curve") or [], after.get("curve") or [])
     return Section(
-        "calibration", "Can its confidence be believed?", [Figure(sentence, curves), Facts(pairs, wide=False)]
+        "calibration", "Can its confidence be believed?", [Figure(sentence, curves), Facts(facts, wide=False)]
     )
 
 

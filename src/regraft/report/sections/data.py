@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from regraft.report.blocks import Bar, Block, Cell, Facts, Note, Section, Table
+from regraft.report.blocks import Bar, Block, Cell, Fact, Facts, Note, Section, Table
 from regraft.report.material import Material
 from regraft.report.words import count, number, percent, share
 
@@ -21,16 +21,16 @@ def render(material: Material) -> Section | None:
         return None
     blocks: list[Block] = [_facts(data), *_labels(data.get("labels")), *_targets(data.get("targets"))]
     blocks += _bad_rows(data.get("bad_rows") or []) if data else []
-    blocks += [Note(f"A step was left out. {each.get('reason', '')}", tone="warn") for each in skipped]
+    blocks += [Note(f"A step was left out: {each.get('reason', '')}", tone="warn") for each in skipped]
     blocks += [Note(str(note)) for note in [*(data.get("notes") or []), *(material.plan.get("notes") or [])]]
     return Section("data", "What did it learn from?", blocks)
 
 
 def _facts(data: dict[str, Any]) -> Facts:
     titles = {"train": "Training rows", "validation": "Validation rows", "test": "Test rows"}
-    pairs = [(titles[side], count(data[side])) for side in _SIDES if side in data]
+    facts = [Fact(titles[side], count(data[side])) for side in _SIDES if side in data]
     columns = [f"{column} as {name}" for name, column in (data.get("columns") or {}).items()]
-    return Facts([*pairs, ("Columns", ", ".join(columns))] if columns else pairs)
+    return Facts([*facts, Fact("Columns", ", ".join(columns))] if columns else facts)
 
 
 def _labels(labels: dict[str, dict[str, int]] | None) -> list[Table]:
@@ -71,7 +71,6 @@ def _bad_rows(bad: list[dict[str, Any]]) -> list[Block]:
         return [Note("No row was left out.", tone="good")]
     more = f" The first {_MOST_ROWS} of them." if len(bad) > _MOST_ROWS else ""
     rows = [[str(each.get(key) or "–") for key in ("file", "row", "column", "reason")] for each in bad[:_MOST_ROWS]]
-    sentence = (
-        f"{len(bad):,} {'row was' if len(bad) == 1 else 'rows were'} left out because they could not be used.{more}"
-    )
+    rest = "row could not be used and was" if len(bad) == 1 else "rows could not be used and were"
+    sentence = f"{len(bad):,} {rest} left out.{more}"
     return [Table(sentence, ["File", "Row", "Column", "Why"], rows, numeric=4)]

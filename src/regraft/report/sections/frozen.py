@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from regraft.report.blocks import Bar, Block, Cell, Facts, Note, Section, Table
+from regraft.report.blocks import Bar, Block, Cell, Fact, Facts, Note, Section, Table
 from regraft.report.material import Material
 from regraft.report.words import count, percent, rate, share
 
@@ -26,24 +26,18 @@ def render(material: Material) -> Section | None:
 
 def _facts(plan: dict[str, Any]) -> Facts:
     total, trained = (plan.get("parameters") or {}).get("total"), (plan.get("parameters") or {}).get("trainable")
-    pairs = [("Model", _named(plan.get("model"), "class")), ("Strategy", _strategy(plan.get("strategy") or {}))]
+    model, strategy = plan.get("model") or {}, plan.get("strategy") or {}
+    options = ", ".join(f"{key}: {value}" for key, value in (strategy.get("options") or {}).items())
+    facts = [
+        Fact("Model", str(model.get("name", "–")), str(model.get("class") or "")),
+        Fact("Strategy", str(strategy.get("name", "–")), options),
+    ]
     if isinstance(total, int) and isinstance(trained, int):
-        pairs.append(("Tuned parameters", f"{trained:,} of {total:,} ({percent(share(trained, total))})"))
+        facts.append(Fact("Tuned parameters", count(trained), f"{percent(share(trained, total))} of {total:,}"))
     for key, title in (("loss", "Loss"), ("precision", "Precision")):
         if plan.get(key):
-            pairs.append((title, _named(plan[key], "reason")))
-    return Facts(pairs)
-
-
-def _named(value: Any, aside: str) -> str:
-    if not isinstance(value, dict):
-        return "–"
-    return f"{value.get('name', '–')} ({value[aside]})" if value.get(aside) else str(value.get("name", "–"))
-
-
-def _strategy(strategy: dict[str, Any]) -> str:
-    options = ", ".join(f"{key} {value}" for key, value in (strategy.get("options") or {}).items())
-    return f"{strategy.get('name', '–')}" + (f" ({options})" if options else "")
+            facts.append(Fact(title, str(plan[key].get("name", "–")), str(plan[key].get("reason") or "")))
+    return Facts(facts)
 
 
 def _row(part: dict[str, Any]) -> list[Cell]:

@@ -48,28 +48,17 @@ def _against_majority(material: Material) -> list[Note]:
     """The verdicts beside the deciding one."""
     deciding = (material.scores.get("comparison") or {}).get("baseline")
     others = [each for each in material.scores.get("comparisons") or [] if each.get("baseline") != deciding]
-    return [
-        Note(
-            _sentence(f"Against the baseline {system_of(each['baseline'], material.kind).lower()!r}, {each['verdict']}")
-        )
-        for each in others
-        if each.get("verdict")
-    ]
+    told = [each["verdict"] for each in others if each.get("verdict")]
+    return [Note(_sentence(f"Against the other baseline, {verdict}")) for verdict in told]
 
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
-def _baselines(material: Material) -> dict[str, dict[str, Any]]:
-    """The scores of the baselines, the strongest first by what it knows: the probe sees the inputs."""
-    found = material.scores.get("baselines") or {}
-    return {name: found[name] for name in sorted(found, key=lambda name: (name != "linear_probe", name))}
-
-
 def _forest(material: Material) -> list[Figure]:
     primary = material.primary or ""
-    systems = {"tuned": material.scores["test"], **_baselines(material)}
+    systems = {"tuned": material.scores["test"], **material.baselines}
     found = [(system_of(name, material.kind), values.get(primary) or {}) for name, values in systems.items()]
     rows = [
         (name, each["value"], each["low"], each["high"])
@@ -89,7 +78,7 @@ def _forest(material: Material) -> list[Figure]:
 
 
 def _table(material: Material) -> Table:
-    baselines = _baselines(material)
+    baselines = material.baselines
     columns = [
         "Metric",
         "Tuned model",

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from regraft.report.blocks import Block, Facts, Figure, Note, Section
+from regraft.report.blocks import Block, Fact, Facts, Figure, Note, Section
 from regraft.report.figures import FIRST, SECOND, SOFT, drawing, svg
 from regraft.report.material import Material
 from regraft.report.words import count, duration, percent, title_of
@@ -23,8 +23,10 @@ def render(material: Material) -> Section | None:
     blocks: list[Block] = []
     losses = _series(steps, "loss")
     if losses:
-        sentence = "The training loss falls while the model learns; a validation loss that turns upwards means learning by heart."
-        blocks.append(Figure(sentence, _loss_figure(losses, _series(validations, "loss"))))
+        held = _series(validations, "loss")
+        more = " A validation loss that turns upwards means learning by heart." if held else ""
+        sentence = f"The training loss falls while the model learns.{more}"
+        blocks.append(Figure(sentence, _loss_figure(losses, held)))
     blocks += _validation(material, validations)
     rates = _series(steps, "learning_rate")
     if rates:
@@ -100,16 +102,16 @@ def _line(points: list[tuple[float, float]], *, name: str, label: str) -> Markup
 
 def _facts(material: Material, steps: list[dict[str, Any]]) -> Facts:
     end, padding = material.last("end"), [each["padding"] for each in steps if "padding" in each]
-    pairs = [("Steps", count(steps[-1]["step"]) if steps else "–")]
+    facts = [Fact("Steps", count(steps[-1]["step"]) if steps else "–")]
     if "seconds" in end:
-        pairs.append(("Time", duration(end["seconds"])))
+        facts.append(Fact("Time", duration(end["seconds"])))
     if end.get("best_step") is not None:
-        pairs.append(("Result taken from step", count(end["best_step"])))
+        facts.append(Fact("Result taken from step", count(end["best_step"])))
     if padding:
-        pairs.append(("Padding computed", percent(sum(padding) / len(padding))))
+        facts.append(Fact("Padding computed", percent(sum(padding) / len(padding))))
     if material.all("checkpoint"):
-        pairs.append(("Checkpoints", count(len(material.by_step("checkpoint")))))
-    return Facts(pairs)
+        facts.append(Fact("Checkpoints", count(len(material.by_step("checkpoint")))))
+    return Facts(facts)
 
 
 def _interruptions(material: Material) -> list[Note]:

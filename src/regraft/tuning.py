@@ -23,7 +23,7 @@ from regraft.data import Example, load_splits, read_examples
 from regraft.errors import DataError, Interrupted, RecipeError, TrainingError
 from regraft.evaluation.outputs import features_of
 from regraft.fingerprint import digest
-from regraft.prepare import Prepared, make_rows, open_model, prepare
+from regraft.preparation import Prepared, make_rows, open_model, prepare
 from regraft.recipe import Recipe, make_recipe, read_recipe, to_yaml
 from regraft.run import Run, create_run, storage, write_json, write_text
 from regraft.training import Event, Loop, Material, Poll, Rows, Verdict, checkpoint, stoppable
@@ -43,16 +43,16 @@ class Outcome:
 
 
 def tune(recipe: Recipe) -> Outcome:
-    """Tune a model as a recipe asks, into a new run folder. ``tuning`` is the same, event by event."""
-    return _finish(tuning(recipe))
+    """Tune a model as a recipe asks, into a new run folder. ``tune_events`` is the same, event by event."""
+    return _finish(tune_events(recipe))
 
 
 def resume(run: Run) -> Outcome:
     """Finish a run that was stopped. It ends with the same bits as one that was not."""
-    return _finish(resuming(run))
+    return _finish(resume_events(run))
 
 
-def tuning(recipe: Recipe) -> Generator[Event, None, Outcome]:
+def tune_events(recipe: Recipe) -> Generator[Event, None, Outcome]:
     """Tune into a new run folder.
 
     Yields:
@@ -78,7 +78,7 @@ def tuning(recipe: Recipe) -> Generator[Event, None, Outcome]:
             return (yield from _run(prepared, run, stop, found=None))
 
 
-def resuming(run: Run) -> Generator[Event, None, Outcome]:
+def resume_events(run: Run) -> Generator[Event, None, Outcome]:
     """Go on from the newest checkpoint that is whole, or from the start where there is none.
 
     Raises:
@@ -217,7 +217,8 @@ def _validator(prepared: Prepared, stop: Poll) -> Any:
         scores = tuned.scores(_outputs(tuned, rows, prepared, stop))
         values = evaluation.measure(evaluation.metrics_for(prepared.answers.kind), target, scores)
         sign = 1.0 if metric.higher_is_better else -1.0
-        return Verdict(sign * values[metric.name], evaluation.to_json(values))
+        tie = -values["mse" if prepared.answers.kind == "numbers" else "log_loss"]
+        return Verdict(sign * values[metric.name], tie, evaluation.to_json(values))
 
     return validate
 

@@ -1,0 +1,14 @@
+"""``python -m benchmarks``: every benchmark, one after the other; ``python -m benchmarks NAME``: one of them."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import movie
+
+_ALL = {"movie": movie.main}
+
+for name in sys.argv[1:] or _ALL:
+    if name not in _ALL:
+        sys.exit(f"no benchmark {name!r}; there are: {', '.join(_ALL)}")
+    _ALL[name]()
