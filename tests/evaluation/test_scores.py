@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 
 from regraft.errors import RecipeError
-from regraft.evaluation import Answers, Sampling, compose, majority, metrics_for
+from regraft.evaluation import Outputs, Sampling, compose, majority, metrics_for
 
 PRIMARY = {"classes": "accuracy", "labels": "macro_f1", "numbers": "spearman"}
 
 
-def answers(kind: str, n: int, *, c: int = 3, seed: int = 0) -> Answers:
+def answers(kind: str, n: int, *, c: int = 3, seed: int = 0) -> Outputs:
     rng = np.random.default_rng(seed)
     if kind == "numbers":
         target = rng.normal(size=(n, 1))
-        return Answers(target, target + rng.normal(size=(n, 1)))
+        return Outputs(target, target + rng.normal(size=(n, 1)))
     if kind == "labels":
         truth = rng.random((n, c)) < 0.4
-        return Answers(truth, 6 * (truth - 0.5) + rng.normal(0, 4, (n, c)))
+        return Outputs(truth, 6 * (truth - 0.5) + rng.normal(0, 4, (n, c)))
     chosen = rng.integers(0, c, n)
-    return Answers(chosen, 4 * np.eye(c)[chosen] + rng.normal(0, 3, (n, c)))
+    return Outputs(chosen, 4 * np.eye(c)[chosen] + rng.normal(0, 3, (n, c)))
 
 
 def composed(kind: str, *, n: int = 200, c: int = 3) -> dict:

@@ -1,0 +1,75 @@
+"""The report in a real browser: it draws, it loads nothing, and on a phone nothing sticks out."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from matplotlib.image import imread
+
+from regraft.report import write_report
+from tests.report.folders import write_run
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
+]
+PHONE = 390
+
+# A window of a headless browser is never as narrow as a phone; a frame is. The script stands outside of the report.
+FRAME = """<!doctype html><meta charset="utf-8"><body style="margin:0">
+<iframe id="phone" width="{width}" height="4000" style="border:0" srcdoc="{page}"></iframe>
+<p id="found"></p><script>
+onload = () => {{
+  const page = document.getElementById("phone").contentDocument, root = page.documentElement;
+  const wide = [...page.querySelectorAll("body *")].filter(e => !e.closest(".scroll, pre, svg, .bar")
+    && e.getBoundingClientRect().right > {width} + 1).map(e => e.tagName + "." + e.className);
+  const sections = page.querySelectorAll("section").length;
+  document.getElementById("found").textContent = `width ${{root.scrollWidth}} sections ${{sections}} wide [${{wide}}]`;
+}}</script>"""
+
+
+def browse(tmp_path: Path, *arguments: str) -> str:
+    """Run Chromium once, in a fresh profile, and give what it prints."""
+    profile = tmp_path / "profile"
+    shutil.rmtree(profile, ignore_errors=True)
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    flags += ["--disable-component-update", "--disable-sync", "--hide-scrollbars", f"--user-data-dir={profile}"]
+    assert CHROMIUM is not None
+    done = subprocess.run([CHROMIUM, *flags, *arguments], capture_output=True, text=True, timeout=90, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize(("kind", "width"), [("classes", 1100), ("labels", PHONE), ("numbers", 1100)])
+def test_it_draws(tmp_path: Path, kind: str, width: int) -> None:
+    page = write_report(write_run(tmp_path / "run", kind))
+    picture = tmp_path / "page.png"
+    browse(tmp_path, f"--window-size={width},2400", f"--screenshot={picture}", page.as_uri())
+    pixels = imread(picture)[..., :3]
+    assert pixels.shape[0] == 2400
+    assert pixels.reshape(-1, 3).std(axis=0).max() > 0.05
+    assert len({tuple(pixel) for pixel in (pixels[::7, ::7].reshape(-1, 3) * 16).astype(int)}) > 12
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels", "numbers"])
+def test_on_a_phone_nothing_sticks_out(tmp_path: Path, kind: str) -> None:
+    labels = (
+        ["a label that is much longer than any phone is wide, and then some" * 2, "x" * 80]
+        if kind == "classes"
+        else None
+    )
+    run = write_run(tmp_path / ("run-" + "n" * 60), kind, labels=labels, texts=["y" * 500, "short"])
+    page = write_report(run).read_text(encoding="utf-8")
+    outer = tmp_path / "outer.html"
+    outer.write_text(FRAME.format(width=PHONE, page=html.escape(page, quote=True)), encoding="utf-8")
+    found = re.search(
+        r'id="found">width (\d+) sections (\d+) wide \[(.*?)\]', browse(tmp_path, "--dump-dom", outer.as_uri())
+    )
+    assert found is not None
+    assert (int(found[1]), found[3]) == (PHONE, "")
+    assert int(found[2]) >= 7
