@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
 import yaml
 
@@ -67,8 +67,10 @@ class Run:
     def record(self, event: str, **values: Any) -> None:
         """Append one line to ``events.jsonl``; a line is written whole or not at all."""
         line = json.dumps({"event": event, "time": _now(), **values}, ensure_ascii=False, allow_nan=True)
-        with storage(self.events), self.events.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with storage(self.events), self.events.open("ab+") as file:
+            if file.tell() and not _ends_a_line(file):
+                file.write(b"\n")  # a crash or a full disk cut the line before
+            file.write(line.encode() + b"\n")
 
     def history(self) -> list[dict[str, Any]]:
         """All events so far. A last line cut short by a crash is left out."""
@@ -84,19 +86,28 @@ class Run:
             RecipeError: another living process holds it.
         """
         path = self.folder / ".lock"
-        with storage(path), path.open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                raise RecipeError(
-                    f"{self.folder} is in use by process {file.read().strip() or 'unknown'}",
-                    fix="wait for it, or give this run another name (name=...)",
-                ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        with storage(path):
+            file = path.open("a+", encoding="utf-8")
+        with file:
+            _hold(file, self.folder)
             yield
+
+
+def _hold(file: TextIO, folder: Path) -> None:
+    """Lock a file and write this process's id into it."""
+    try:
+        # Not flock: the workers of a killed process inherit that and hold it for some seconds more.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        raise RecipeError(
+            f"{folder} is in use by process {file.read().strip() or 'unknown'}",
+            fix="wait for it, or give this run another name (name=...)",
+        ) from None
+    with storage(folder / ".lock"):
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
 
 
 def create_run(output: Path, name: str | None, default_name: str) -> Run:
@@ -114,6 +125,8 @@ def create_run(output: Path, name: str | None, default_name: str) -> Run:
         try:
             folder.mkdir()
         except FileExistsError:
+            if folder.is_dir() and not any(not path.name.startswith(".") for path in folder.iterdir()):
+                return Run(folder)  # whoever made it was killed before anything was written
             raise RecipeError(
                 f"{folder} exists already",
                 fix=f"continue it with `regraft resume {folder}`, or choose another name",
@@ -221,6 +234,11 @@ def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
             except ValueError:
                 continue
             yield dict(value)
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def _now() -> str:
