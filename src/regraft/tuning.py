@@ -22,7 +22,7 @@ from regraft import evaluation
 from regraft.data import Example, load_splits, read_examples
 from regraft.errors import DataError, Interrupted, RecipeError, TrainingError
 from regraft.evaluation.outputs import features_of
-from regraft.fingerprint import digest
+from regraft.fingerprint import digest, tensors_sha256
 from regraft.preparation import Prepared, make_rows, open_model, prepare
 from regraft.recipe import Recipe, make_recipe, read_recipe, to_yaml
 from regraft.run import Run, create_run, storage, write_json, write_text
@@ -85,10 +85,13 @@ def resume_events(run: Run) -> Generator[Event, None, Outcome]:
         RecipeError: the run is in use, or its recipe has been changed.
     """
     with stoppable() as stop, run.locked():
-        checkpoint.sweep(run.checkpoints)
+        _sweep(run)
         found, passed_over = checkpoint.newest(run.checkpoints)
         recipe = read_recipe(run.recipe)
-        prepared = prepare(recipe, poll=stop)
+        try:
+            prepared = prepare(recipe, poll=stop)
+        except Interrupted as stopped:
+            raise _resumable(stopped, run) from None
         for reason in passed_over:
             yield _recorded(run, Event("damaged", {"checkpoint": reason}))
         yield _recorded(
@@ -199,7 +202,7 @@ def _loop(prepared: Prepared, run: Run, stop: Poll) -> Loop:
         seed=prepared.recipe.seed,
         device=prepared.device,
         checkpoints=run.checkpoints,
-        recipe_digest=_digest(prepared.recipe),
+        origin=_origin(prepared),
     )
     return Loop(material, validate=_validator(prepared, stop), stop=stop)
 
@@ -297,12 +300,30 @@ def _outputs(tuned: Tuned, rows: Rows, prepared: Prepared, stop: Poll) -> NDArra
 
 
 def _save(tuned: Tuned, run: Run) -> None:
-    """Write ``model/`` beside where it belongs, then put it there."""
+    """Write ``model/`` beside where it belongs, then put it there.
+
+    Raises:
+        ResourceError: the disk is full or fails.
+    """
     temporary = run.folder / f".model-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    tuned.save(temporary)
-    shutil.rmtree(run.model, ignore_errors=True)
-    os.rename(temporary, run.model)
+    with storage(run.model):
+        try:
+            tuned.save(temporary)
+            shutil.rmtree(run.model, ignore_errors=True)
+            os.rename(temporary, run.model)
+        except Exception as error:  # safetensors and tokenizers tell of a failing disk in kinds of their own
+            if "os error" not in str(error):
+                raise
+            raise OSError(0, str(error), str(run.model)) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sweep(run: Run) -> None:
+    """Remove what a killed process had not finished writing."""
+    checkpoint.sweep(run.checkpoints)
+    for path in (*run.folder.glob(".*.tmp"), *run.folder.glob(".model-*")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _prove_saved(run: Run, prepared: Prepared, logits: NDArray[np.float32]) -> int:
@@ -392,12 +413,21 @@ def environment(prepared: Prepared) -> dict[str, str]:
     }
 
 
-def _digest(recipe: Recipe) -> str:
-    """What decides the weights: the recipe without what only decides where and how often things are kept."""
-    values = recipe.model_dump(mode="json", exclude={"output", "name", "evaluation"})
+def _origin(prepared: Prepared) -> dict[str, str]:
+    """What decides the weights: recipe, data and pretrained model, hashed.
+
+    Of the recipe, what only decides where and how often things are kept is left out.
+    """
+    values = prepared.recipe.model_dump(mode="json", exclude={"output", "name", "evaluation"})
     for harmless in ("checkpoint", "workers"):
         del values["training"][harmless]
-    return digest(values)
+    sides = (prepared.splits.train, prepared.splits.validation)
+    data = [[[example.id, example.target] for example in side] for side in sides]
+    return {
+        "recipe": digest(values),
+        "data": digest([data, prepared.rows.lengths]),
+        "pretrained model": tensors_sha256(prepared.pretrained.model.state_dict()),
+    }
 
 
 def _command() -> str:

@@ -57,7 +57,7 @@ def publish(parent: Path, step: int, state: Mapping[str, Any], tensors: Mapping[
     Raises:
         ResourceError: the disk is full or fails; earlier checkpoints are untouched.
     """
-    final = parent / f"step-{step:08d}"
+    final = parent / _name(step)
     if final.exists() and _problem(final) is None:
         return final
     temporary = parent / f"{_TEMPORARY}{step}-{uuid.uuid4().hex[:8]}"
@@ -80,9 +80,9 @@ def newest(parent: Path) -> tuple[Checkpoint | None, list[str]]:
     for folder in sorted(parent.glob("step-*"), reverse=True):
         try:
             checkpoint = open_checkpoint(folder)
-            best = (checkpoint.state.get("best") or {}).get("step")
-            if best is not None and best != checkpoint.step:
-                open_checkpoint(parent / f"step-{best:08d}")
+            best = _best_of(folder)
+            if best is not None and best != folder.name:
+                open_checkpoint(parent / best)
         except CheckpointError as error:
             passed_over.append(f"{folder.name}: {error.problem}")
             continue
@@ -103,11 +103,17 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, int(state["step"]), state)
 
 
-def prune(parent: Path, *, keep: int, best: int | None) -> None:
-    """Remove all but the newest ``keep`` checkpoints and the best."""
-    folders = sorted(parent.glob("step-*"), reverse=True)
+def prune(parent: Path, *, keep: int, newest: int) -> None:
+    """Remove all but the newest ``keep`` checkpoints and the best that these refer to.
+
+    Args:
+        newest: the step just published. What lies beyond it was passed over as damaged and keeps nothing from
+            being kept; it is replaced when its step comes again.
+    """
+    folders = sorted((f for f in parent.glob("step-*") if f.name <= _name(newest)), reverse=True)
+    bests = {_best_of(folder) for folder in folders[:keep]}
     for folder in folders[keep:]:
-        if folder.name != (f"step-{best:08d}" if best is not None else ""):
+        if folder.name not in bests:
             doomed = folder.with_name(f"{_TEMPORARY}{folder.name}-{uuid.uuid4().hex[:8]}")
             os.rename(folder, doomed)  # so that a crash half way leaves no checkpoint with holes
             shutil.rmtree(doomed, ignore_errors=True)
@@ -120,17 +126,18 @@ def sweep(parent: Path) -> None:
 
 
 def require_space(parent: Path, size: int, *, copies: int) -> None:
-    """Stop before training if the disk cannot hold ``copies`` checkpoints of ``size`` bytes.
+    """Stop before training if the disk cannot hold ``copies`` checkpoints of ``size`` bytes, those there included.
 
     Raises:
         ResourceError: saying how much is needed and how much is free.
     """
     with _storage(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(parent).free
+        held = sum(path.stat().st_size for path in parent.glob("step-*/*"))
+        free = shutil.disk_usage(parent).free + held
     if size * copies > free:
         raise ResourceError(
-            f"{parent}: the checkpoints need {size * copies / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free",
+            f"{parent}: the checkpoints need {size * copies / 1e6:,.0f} MB and there is room for {free / 1e6:,.0f} MB",
             fix="free some space, choose another disk with output=…, or keep fewer with training.checkpoint.keep=1",
         )
 
@@ -144,6 +151,19 @@ def seal(folder: Path) -> None:
     }
     _write_text(folder / _MANIFEST, json.dumps({"files": files}, indent=1))
     _sync_folder(folder)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _best_of(folder: Path) -> str | None:
+    """The folder of the best checkpoint that one refers to; None if there is none, or it cannot be read."""
+    try:
+        best = json.loads((folder / _STATE).read_text(encoding="utf-8"))["best"]
+        return None if best is None else _name(int(best["step"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _write_files(folder: Path, state: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]) -> None:

@@ -94,7 +94,7 @@ class Material:
     seed: int
     device: Device
     checkpoints: Path
-    recipe_digest: str
+    origin: Mapping[str, str]  # hashes of what a checkpoint belongs to, by what it is called: the recipe, the data
 
 
 def total_steps(rows: int, phases: Sequence[Phase], batch_size: int) -> int:
@@ -128,20 +128,21 @@ class Loop:
         """Go on from a checkpoint.
 
         Raises:
-            CheckpointError: it belongs to another recipe or another pretrained model.
+            CheckpointError: it belongs to another recipe, other data or another pretrained model.
         """
-        if found.state["recipe"] != self._m.recipe_digest:
-            raise CheckpointError(
-                f"{found.folder} was made with another recipe; recipe.yaml has changed since",
-                fix="put the old values back, or start a new run with `regraft tune`",
-            )
+        for name, value in self._m.origin.items():
+            if found.state.get("origin", {}).get(name) != value:
+                raise CheckpointError(
+                    f"{found.folder} does not fit: the {name} has changed since it was made",
+                    fix="put it back as it was, or start a new run with `regraft tune`",
+                )
         self.state = State(**{key: found.state[key] for key in asdict(State())})
         self._enter_phase()
         self._load(found)
         if self.state.frozen != self._frozen_now():
             raise CheckpointError(
-                f"{found.folder} was made with another pretrained model: its frozen weights differ",
-                fix="put the model back that the run began with, or start a new run",
+                f"{found.folder} does not fit: its frozen weights differ from the pretrained model's",
+                fix="start a new run with `regraft tune`",
             )
 
     def events(self) -> Iterator[Event]:
@@ -190,6 +191,7 @@ class Loop:
         yield Event("frozen", {"phase": self.state.phase, "tensors": compared, "identical": True})
         self.state.phase += 1
         self.state.epoch = 0
+        self.state.waited = 0
         self.state.frozen = None
         self.state.finished = self.state.phase == len(self._m.phases)
 
@@ -315,10 +317,9 @@ class Loop:
     def _publish(self) -> Event:
         tensors = self._tensors()
         self._require_finite(tensors["weights"])
-        state = {**asdict(self.state), "recipe": self._m.recipe_digest}
+        state = {**asdict(self.state), "origin": dict(self._m.origin)}
         folder = checkpoint.publish(self._m.checkpoints, self.state.step, state, tensors)
-        best = self.state.best["step"] if self.state.best else None
-        checkpoint.prune(self._m.checkpoints, keep=self._m.options.checkpoint.keep, best=best)
+        checkpoint.prune(self._m.checkpoints, keep=self._m.options.checkpoint.keep, newest=self.state.step)
         return Event("checkpoint", {"step": self.state.step, "folder": folder.name})
 
     def _require_finite(self, tensors: Mapping[str, Tensor]) -> None:
