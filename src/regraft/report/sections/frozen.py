@@ -27,7 +27,9 @@ def render(material: Material) -> Section | None:
 def _facts(plan: dict[str, Any]) -> Facts:
     total, trained = (plan.get("parameters") or {}).get("total"), (plan.get("parameters") or {}).get("trainable")
     model, strategy = plan.get("model") or {}, plan.get("strategy") or {}
-    options = ", ".join(f"{key}: {value}" for key, value in (strategy.get("options") or {}).items())
+    options = ", ".join(
+        f"{key}: {value}" for key, value in (strategy.get("options") or {}).items() if value not in (None, [])
+    )
     facts = [
         Fact("Model", str(model.get("name", "–")), str(model.get("class") or "")),
         Fact("Strategy", str(strategy.get("name", "–")), options),

@@ -81,7 +81,9 @@ def _validation(material: Material, validations: list[dict[str, Any]]) -> list[F
         axes.plot(*zip(*points, strict=True), "o-", color=SECOND, markersize=5)
         for x, y in chosen:
             axes.plot([x], [y], "o", color=SECOND, markersize=11, alpha=0.35)
-            axes.annotate(f"best {y:.3f}", (x, y), (6, -14), textcoords="offset points", fontsize=9)
+            late = x > (points[0][0] + points[-1][0]) / 2
+            offset, side = ((-7, 7), "right") if late else ((6, -14), "left")
+            axes.annotate(f"best {y:.3f}", (x, y), offset, textcoords="offset points", ha=side, fontsize=9)
         axes.margins(x=0.12, y=0.25)
         axes.set(xlabel="epoch", ylabel=f"validation {title[0].lower() + title[1:]}")
         axes.grid(axis="y")
