@@ -1,7 +1,8 @@
 """What the model knows: find it, open it safely, name its parts, graft a head on it."""
 
 from regraft.pretrained.anatomy import Anatomy, anatomy_of
-from regraft.pretrained.folder import check_folder, model_folder
+from regraft.pretrained.check import check_folder
+from regraft.pretrained.folder import model_folder
 from regraft.pretrained.heads import MeanPooled, mean_pool, pooled_features
 from regraft.pretrained.load import Pretrained, load, reopen, save
 

