@@ -21,13 +21,13 @@ from regraft.errors import RecipeError
 class Section(BaseModel):
     """A part of the recipe: strict types, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class OpenSection(BaseModel):
     """A part whose remaining keys belong to the task or strategy it names, which checks them."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
 
     def own(self) -> dict[str, Any]:
         """The keys that are left to the named task or strategy."""
@@ -84,6 +84,11 @@ class StrategyOptions(OpenSection):
         default_factory=list, description='Patterns to train besides, such as "blocks.*.attention".'
     )
 
+    @field_validator("freeze", "train", mode="before")
+    @classmethod
+    def _one_pattern(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
 
 class CheckpointOptions(Section):
     every: int | None = Field(None, ge=1, description="Steps between checkpoints; else at the end of every epoch.")
@@ -133,12 +138,22 @@ class Recipe(Section):
     output: str = Field("runs", description="The folder that run folders are made in.")
     name: str | None = Field(None, description="The run folder's name; else one is made from data and strategy.")
 
-    @field_validator("task", "model", "strategy", mode="before")
+    @field_validator("task", mode="before", json_schema_input_type=TaskOptions | str)
     @classmethod
-    def _name_alone(cls, value: Any) -> Any:
+    def _task_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
-    @field_validator("data", mode="before")
+    @field_validator("model", mode="before", json_schema_input_type=ModelOptions | str)
+    @classmethod
+    def _model_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("strategy", mode="before", json_schema_input_type=StrategyOptions | str)
+    @classmethod
+    def _strategy_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("data", mode="before", json_schema_input_type=DataOptions | str)
     @classmethod
     def _file_alone(cls, value: Any) -> Any:
         return {"train": value} if isinstance(value, str) else value
@@ -150,6 +165,10 @@ class Recipe(Section):
             raise ValueError("a run's name is the name of one folder, without / or \\")
         return value
 
+
+_MOST_VALUES = 10_000  # in a recipe
+_LARGEST = 10**300  # of whole numbers: a larger one is no float
+_LONGEST_SHOWN = 200  # characters of a value in a message
 
 # Names that users of other trainers type, and ours for the same thing.
 _FAMILIAR = {
@@ -197,9 +216,10 @@ def make_recipe(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, origin
     Raises:
         RecipeError: a key is unknown or a value does not fit; the message names the key and the nearest known one.
     """
-    values = _copy(raw)
+    values = _copy(raw, origin=origin)
     for override in overrides:
         _apply(values, override)
+    values = _copy(values, origin=origin)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -211,12 +231,14 @@ def to_yaml(recipe: Recipe, *, header: str = "") -> str:
     values = recipe.model_dump(mode="json")
     if values["name"] is None:
         del values["name"]
-    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+    text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     return "".join(f"# {line}\n" for line in header.splitlines()) + text
 
 
 def parse_yaml(text: str, *, origin: str) -> Any:
     """Parse YAML; a key given twice is an error, ``1e-5`` is a number, and only true and false are booleans.
+
+    Nothing is merged or constructed but plain values, and the whole is small however often an anchor is used.
 
     Raises:
         RecipeError: with the line.
@@ -228,8 +250,10 @@ def parse_yaml(text: str, *, origin: str) -> Any:
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not valid YAML"
         raise RecipeError(f"{origin}{line}: {problem}", fix="check indentation, quotes and colons") from None
-    except (ValueError, RecursionError) as error:
-        raise RecipeError(f"{origin}: {error}", fix="quote the value, or write it another way") from None
+    except Exception as error:  # its constructors raise many kinds for what an explicit tag does not fit
+        raise RecipeError(
+            f"{origin}: not understood as YAML: {error}", fix="quote the value, or write it another way"
+        ) from None
 
 
 def known_keys() -> list[str]:
@@ -262,6 +286,10 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1 without its surprises."""
 
 
+class _Dumper(yaml.SafeDumper):
+    """Puts in quotes what the loader would take for a number."""
+
+
 _Loader.yaml_implicit_resolvers = {
     first: [
         (tag, pattern)
@@ -273,14 +301,16 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False|TRUE|FALSE)$"), list("tTfF")
 )
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+_SCIENTIFIC = re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$")
+for _end in (_Loader, _Dumper):
+    _end.add_implicit_resolver("tag:yaml.org,2002:float", _SCIENTIFIC, list("-+.0123456789"))
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            raise yaml.constructor.ConstructorError(None, None, "merge keys (<<) are not read", key_node.start_mark)
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str | int | float | bool | None):
             raise yaml.constructor.ConstructorError(None, None, "a key must be a plain word", key_node.start_mark)
@@ -290,15 +320,34 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
+def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    value = loader.construct_yaml_int(node)
+    if abs(value) >= _LARGEST:
+        raise yaml.constructor.ConstructorError(None, None, "a number of more than 300 digits", node.start_mark)
+    return int(value)
+
+
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
-def _copy(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _copy(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_copy(item) for item in value]
-    return value
+def _copy(value: Any, *, origin: str) -> dict[str, Any]:
+    """A copy with text as keys. Anchors make a small file a huge value (a bomb), which is stopped at its size."""
+    left = _MOST_VALUES
+
+    def copied(value: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise RecipeError(f"{origin}: more than {_MOST_VALUES:,} values", fix="a recipe is a page of options")
+        if isinstance(value, Mapping):
+            return {str(key): copied(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [copied(item) for item in value]
+        return value
+
+    whole: dict[str, Any] = copied(value)
+    return whole
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -338,7 +387,12 @@ def _explained(error: ValidationError, values: Mapping[str, Any], origin: str) -
     given = _value_at(values, first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return RecipeError(f"{origin}: {key} = {given!r}{more}", fix=message[0].lower() + message[1:])
+    return RecipeError(f"{origin}: {key} = {_shown(given)}{more}", fix=message[0].lower() + message[1:])
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _hint_for_missing(key: str) -> str:
