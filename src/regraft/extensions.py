@@ -61,7 +61,7 @@ def build(section: str, made_of: type[T], options: Mapping[str, Any]) -> T:
     for key in options:
         if f"{section}.{key}" not in known:
             raise unknown_key(f"{section}.{key}", known, "the recipe")
-    types = get_type_hints(made_of)
+    types = get_type_hints(made_of, include_extras=True)  # with the bounds in Annotated
     return made_of(**{key: _checked(f"{section}.{key}", types[key], value) for key, value in options.items()})
 
 
@@ -72,7 +72,7 @@ def schema(made_of: type[Any]) -> dict[str, Any]:
 
 def _checked(key: str, kind: Any, value: Any) -> Any:
     try:
-        return TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(value)
+        return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
     except ValidationError as error:
         message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise RecipeError(f"the recipe: {key} = {value!r}", fix=message[0].lower() + message[1:]) from None

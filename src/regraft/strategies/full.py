@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from regraft.pretrained.anatomy import Anatomy
 from regraft.strategies._contract import Phase, Strategy
@@ -20,9 +23,9 @@ class Full(Strategy):
         layer_decay: below 1, each block learns more slowly than the one above it.
     """
 
-    learning_rate: float = 5e-5
-    head_learning_rate: float | None = None
-    layer_decay: float = 1.0
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    head_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
         groups = layerwise(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from regraft.pretrained.anatomy import Anatomy
 from regraft.strategies._contract import Group, Phase, Strategy
@@ -17,7 +20,7 @@ class LinearProbe(Strategy):
         learning_rate: a linear layer on fixed features bears a high one.
     """
 
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
         chosen = tuple(name for name in anatomy.parameters if name in anatomy.new or name in anatomy.head)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from regraft.errors import RecipeError
 from regraft.pretrained.anatomy import Anatomy
@@ -23,9 +26,9 @@ class TopLayers(Strategy):
     """
 
     n: int = 2
-    learning_rate: float = 1e-4
-    head_learning_rate: float | None = None
-    layer_decay: float = 1.0
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    head_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
         depth = len(anatomy.blocks)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from regraft.tasks._classes import ClassTargets, LossName, Weights
 from regraft.tasks._contract import Task
@@ -26,11 +28,11 @@ class TextClassification(Task):
     pipeline_tag: ClassVar[str] = "text-classification"
     primary: ClassVar[str] = "accuracy"
 
-    max_length: int = 256
+    max_length: Annotated[int, Field(ge=4)] = 256
     loss: LossName = "auto"
     class_weights: Weights = "none"
-    label_smoothing: float = 0.0
-    focal_gamma: float = 2.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    focal_gamma: Annotated[float, Field(ge=0)] = 2.0
 
     @property
     def inputs(self) -> TextInputs:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from regraft.tasks._contract import Task
 from regraft.tasks._numbers import NumberTargets
@@ -22,7 +24,7 @@ class TextRegression(Task):
     pipeline_tag: ClassVar[str] = "text-classification"
     primary: ClassVar[str] = "r2"
 
-    max_length: int = 256
+    max_length: Annotated[int, Field(ge=4)] = 256
 
     @property
     def inputs(self) -> TextInputs:
