@@ -19,13 +19,21 @@ from functools import cached_property
 from torch import nn
 
 from regraft.errors import RecipeError
+from regraft.pretrained.heads import MeanPooled
+
+# What a family lists after its blocks though it goes into them; its name does not tell.
+_BETWEEN = {
+    "deberta": ("encoder.LayerNorm.",),
+    "deberta-v2": ("encoder.LayerNorm.", "encoder.conv."),
+}
 
 
 @dataclass(frozen=True)
 class Anatomy:
     """Where the parameters of a model are. All values are real parameter names, in the model's own order.
 
-    ``new`` names those that no checkpoint held and that start from random numbers.
+    ``new`` names those that no checkpoint held and that start from random numbers; ``unused`` those that the head does
+    not look at, and that therefore cannot learn.
     """
 
     stem: tuple[str, ...]
@@ -35,6 +43,7 @@ class Anatomy:
     places: dict[str, str]
     sizes: dict[str, int]
     new: frozenset[str] = frozenset()
+    unused: frozenset[str] = frozenset()
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -96,7 +105,12 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
     blocks = [block for block in blocks if block]
     in_blocks = {name for block in blocks for name in block}
     first = min((inside.index(name) for name in in_blocks), default=len(inside))
-    stem = tuple(n for i, n in enumerate(inside) if n not in in_blocks and (i < first or _feeds_blocks(n)))
+    between = tuple(f"{prefix}{name}" for name in _BETWEEN.get(getattr(model.config, "model_type", ""), ()))
+    stem = tuple(
+        name
+        for place, name in enumerate(inside)
+        if name not in in_blocks and (place < first or _feeds_blocks(name) or name.startswith(between))
+    )
     tail = tuple(n for n in inside if n not in in_blocks and n not in set(stem))
     head = tuple(n for n in names if not n.startswith(prefix))
     return Anatomy(
@@ -107,6 +121,7 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
         places=dict(_places(names, lists, prefix, set(stem), set(head))),
         sizes={name: parameter.numel() for name, parameter in model.named_parameters()},
         new=frozenset(new),
+        unused=frozenset(name for name in tail if isinstance(model, MeanPooled) and ".pooler." in name),
     )
 
 

@@ -13,7 +13,8 @@ from torch import nn
 from regraft.errors import RecipeError, RefusedError, ResourceError
 from regraft.fingerprint import draw
 from regraft.pretrained.anatomy import Anatomy, anatomy_of
-from regraft.pretrained.folder import check_folder, first_line, model_folder, quiet, stay_offline
+from regraft.pretrained.check import check_folder
+from regraft.pretrained.folder import first_line, model_folder, quiet, stay_offline
 from regraft.pretrained.heads import MeanPooled
 from regraft.recipe import ModelOptions
 
@@ -61,7 +62,9 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
             model, new = _open(folder, auto_class, config, options.dropout)
     anatomy = anatomy_of(model, new)
     _require_whole(anatomy, folder)
-    return Pretrained(model.eval(), _processor(folder), anatomy, folder, options.head)
+    processor = _processor(folder)
+    _settle_padding(model.config, processor)
+    return Pretrained(model.eval(), processor, anatomy, folder, options.head)
 
 
 def save(folder: Path, pretrained: Pretrained) -> None:
@@ -90,9 +93,7 @@ def reopen(folder: Path, auto_class: str, *, head: str) -> Pretrained:
     check_folder(folder)
     if head == "mean":
         backbone, new = _open(folder, "AutoModel", {}, None)
-        weights = _head_weights(folder)
-        model: Any = MeanPooled(backbone, weights["weight"].shape[0], dropout=0.0)
-        model.classifier.load_state_dict(weights)
+        model: Any = _with_saved_head(backbone, folder)
     else:
         model, new = _open(folder, auto_class, {}, None)
     if new:
@@ -198,13 +199,24 @@ def _processor(folder: Path) -> Any:
         ) from error
 
 
-def _head_weights(folder: Path) -> dict[str, torch.Tensor]:
+def _settle_padding(settings: Any, processor: Any) -> None:
+    """Decoders often come without a padding token; what pads a batch is masked, so the end token serves."""
+    if processor.pad_token is None and processor.eos_token is not None:
+        processor.pad_token = processor.eos_token
+    if getattr(settings, "pad_token_id", None) is None:
+        settings.pad_token_id = processor.pad_token_id
+
+
+def _with_saved_head(backbone: nn.Module, folder: Path) -> MeanPooled:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return load_file(folder / _HEAD_FILE)
-    except (OSError, SafetensorError) as error:
+        weights = load_file(folder / _HEAD_FILE)
+        model = MeanPooled(backbone, len(weights["bias"]), dropout=0.0)
+        model.classifier.load_state_dict(weights)
+    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise ResourceError(
-            f"{folder / _HEAD_FILE} cannot be read: {error}", fix="tune it again, or copy the folder again"
+            f"{folder / _HEAD_FILE} cannot be read: {first_line(error)}", fix="tune it again, or copy the folder again"
         ) from None
+    return model

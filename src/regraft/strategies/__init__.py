@@ -39,6 +39,8 @@ def phases(
 ) -> list[Phase]:
     """A strategy's phases, with the recipe's ``freeze`` patterns taken out and its ``train`` patterns put in.
 
+    What the head does not look at is taken out too: no gradient reaches it.
+
     Raises:
         RecipeError: a pattern matches nothing, is asked for both ways, freezes what starts from random numbers, or
             nothing is left to train.
@@ -46,7 +48,10 @@ def phases(
     frozen = {name for pattern in freeze for name in anatomy.select(pattern)}
     added = [name for pattern in train for name in anatomy.select(pattern)]
     _check(frozen, set(added), anatomy)
-    adjusted = [_adjusted(phase, frozen, added, strategy.learning_rate) for phase in strategy.phases(anatomy, epochs)]
+    adjusted = [
+        _adjusted(phase, frozen | anatomy.unused, added, strategy.learning_rate)
+        for phase in strategy.phases(anatomy, epochs)
+    ]
     if not any(phase.groups for phase in adjusted):
         raise RecipeError(
             "nothing is left to train", fix="freeze less: strategy.freeze names all that the strategy trains"
@@ -61,6 +66,9 @@ def _check(frozen: set[str], added: set[str], anatomy: Anatomy) -> None:
             f"{both[0]} is asked to be frozen and to be trained",
             fix="let strategy.freeze and strategy.train not overlap",
         )
+    idle = sorted(added & anatomy.unused)
+    if idle:
+        raise RecipeError(f"{idle[0]} cannot be trained: the head does not look at it", fix="take it out of train")
     random = sorted(frozen & anatomy.new)
     if random:
         raise RecipeError(
