@@ -1,0 +1,155 @@
+"""Every command does what it says: results on stdout, the rest on stderr, and the exit code tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from regraft.recipe import read_recipe
+from regraft.tuned import Tuned
+
+
+def first_run(place: Path, *more: object) -> list[object]:
+    return [
+        "tune", "--data", place / "reviews.csv", "--task", "text-classification", "--model", place / "model", *more,
+        "training.epochs=1",
+    ]  # fmt: skip
+
+
+def test_a_table_and_a_task_are_enough_to_tune(command, place, tmp_path):
+    answer = command(*first_run(place, f"output={tmp_path}"))
+    assert answer.code == 0
+    assert "majority" in answer.out
+    assert "linear probe" in answer.out
+    assert (tmp_path / "reviews-full-1" / "report.html").is_file()
+    assert (tmp_path / "reviews-full-1" / "model" / "README.md").is_file()
+
+
+def test_progress_goes_to_stderr_and_results_to_stdout(command, place, tmp_path):
+    answer = command(*first_run(place, f"output={tmp_path}", "--json"))
+    scores = json.loads(answer.out)
+    assert scores["primary"] == "accuracy"
+    assert set(scores["baselines"]) == {"majority", "linear_probe"}
+    assert "learning rate" in answer.err
+    assert "epoch 1" in answer.err
+
+
+def test_quiet_says_nothing_on_stderr(command, place, tmp_path):
+    assert command(*first_run(place, f"output={tmp_path}", "--quiet")).err == ""
+
+
+def test_overrides_win_over_the_recipe(command, place, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"task: text-classification\nmodel: {place / 'model'}\ndata: {place / 'reviews.csv'}\nstrategy: full\n"
+        f"training: {{epochs: 9}}\noutput: {tmp_path}\nname: mine\n"
+    )
+    assert command("tune", recipe, "training.epochs=1", "strategy.name=linear-probe", "-q").code == 0
+    resolved = read_recipe(tmp_path / "mine" / "recipe.yaml")
+    assert resolved.training.epochs == 1
+    assert resolved.strategy.name == "linear-probe"
+    assert resolved.strategy.own() == {"learning_rate": 1e-3}
+
+
+def test_plan_shows_every_part_and_writes_nothing(command, place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    answer = command(
+        "plan", "--data", place / "reviews.csv", "--task", "text-classification", "--model", place / "model",
+        "strategy.name=top-layers", "strategy.n=1",
+    )  # fmt: skip
+    lines = answer.out.splitlines()
+    assert any("embeddings" in line and "frozen" in line for line in lines)
+    assert any("blocks[0]" in line and "frozen" in line for line in lines)
+    assert any("blocks[1]" in line and "0.0001" in line for line in lines)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resume_of_a_finished_run_gives_the_same_scores(command, tuned_run):
+    before = (tuned_run / "scores.json").read_bytes()
+    assert command("resume", tuned_run, "-q").code == 0
+    assert (tuned_run / "scores.json").read_bytes() == before
+
+
+def test_evaluate_gives_the_scores_of_the_run(command, tuned_run):
+    answer = command("evaluate", tuned_run, "--json")
+    told = json.loads((tuned_run / "scores.json").read_text())
+    assert json.loads(answer.out)["test"] == told["test"]
+
+
+def test_evaluate_scores_another_table(command, tuned_run, place, tmp_path):
+    answer = command(
+        "evaluate", tuned_run, "--data", place / "reviews.csv", "--json", "--predictions", tmp_path / "all.parquet"
+    )
+    assert json.loads(answer.out)["rows"] == 120
+    assert pq.read_table(tmp_path / "all.parquet").num_rows == 120
+
+
+def test_predictions_of_evaluate_are_those_of_predict(command, tuned_run):
+    rows = pq.read_table(tuned_run / "predictions.parquet").to_pylist()
+    answer = command("predict", tuned_run, *(row["text"] for row in rows))
+    answered = [json.loads(line) for line in answer.out.splitlines()]
+    assert [each["prediction"] for each in answered] == [row["prediction"] for row in rows]
+    assert [list(each["probabilities"].values()) for each in answered] == [
+        pytest.approx(row["probabilities"], abs=1e-5) for row in rows
+    ]
+
+
+def test_predict_answers_every_row_of_a_file_in_its_order(command, tuned_run, place):
+    answer = command("predict", tuned_run, "--file", place / "reviews.csv", "--batch-size", 7)
+    lines = [json.loads(line) for line in answer.out.splitlines()]
+    assert [line["row"] for line in lines] == list(range(2, 122))
+    assert answer.code == 0
+
+
+def test_predict_reads_text_and_json_lines_from_stdin(command, tuned_run):
+    answer = command("predict", tuned_run, stdin='a good film\n{"text": "a dull film"}\n')
+    assert [json.loads(line)["row"] for line in answer.out.splitlines()] == [1, 2]
+
+
+def test_predict_answers_the_good_lines_and_tells_of_the_bad_ones(command, tuned_run):
+    answer = command("predict", tuned_run, stdin='a good film\n{"txt": 1}\n{broken\na dull film\n')
+    lines = [json.loads(line) for line in answer.out.splitlines()]
+    assert ["error" in line for line in lines] == [False, True, True, False]
+    assert answer.code == 3
+
+
+def test_a_model_folder_predicts_as_its_run_does(command, tuned_run):
+    assert command("predict", tuned_run, "a good film").out == command("predict", tuned_run / "model", "a good film").out
+
+
+def test_runs_lists_what_was_reached(command, tuned_run):
+    answer = command("runs", tuned_run.parent)
+    assert "accuracy" in answer.out
+    assert json.loads(command("runs", tuned_run.parent, "--json").out)[0]["task"] == "text-classification"
+
+
+def test_report_is_written_again(command, tuned_run):
+    (tuned_run / "report.html").unlink()
+    answer = command("report", tuned_run)
+    assert answer.out.strip() == str(tuned_run / "report.html")
+    assert "<html" in (tuned_run / "report.html").read_text(encoding="utf-8")
+
+
+def test_init_writes_a_recipe_that_plans_and_never_overwrites(command, place, tmp_path):
+    file = tmp_path / "recipe.yaml"
+    assert command("init", file, "--data", place / "reviews.csv").code == 0
+    assert command("plan", file, f"model={place / 'model'}").code == 0
+    assert command("init", file).code == 2
+
+
+def test_init_prints_the_schema_with_the_options_of_tasks_and_strategies(command):
+    schema = json.loads(command("init", "--schema").out)
+    assert "n" in schema["$defs"]["StrategyOptions"]["properties"]
+    assert "focal_gamma" in schema["$defs"]["TaskOptions"]["properties"]
+
+
+def test_version_is_told(command):
+    assert command("--version").out.startswith("regraft ")
+
+
+def test_python_and_command_line_answer_alike(command, tuned_run):
+    from_python = Tuned.load(tuned_run).predict("a good film")[0]
+    assert json.loads(command("predict", tuned_run, "a good film").out) == from_python
