@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
@@ -60,19 +60,18 @@ class Tuned:
             scores = self.scores(self.outputs(encoded, batch_size=batch_size))
             yield from (self.task.targets.answer(row, self.answers) for row in scores)
 
+    def logits(
+        self, encoded: Sequence[Encoded], *, batch_size: int = 64, poll: Callable[[], None] = lambda: None
+    ) -> NDArray[np.float32]:
+        """What the model itself says, [n, answers.width]."""
+        model, processor = self.pretrained.model, self.pretrained.processor
+        return logits_of(model, self.task.inputs, processor, encoded, batch_size=batch_size, poll=poll)
+
     def outputs(
-        self, encoded: Sequence[Encoded], *, batch_size: int = 64, poll: Any = lambda: None
+        self, encoded: Sequence[Encoded], *, batch_size: int = 64, poll: Callable[[], None] = lambda: None
     ) -> NDArray[np.float32]:
         """Logits, or numbers in the user's units, [n, answers.width]."""
-        raw = logits_of(
-            self.pretrained.model,
-            self.task.inputs,
-            self.pretrained.processor,
-            encoded,
-            batch_size=batch_size,
-            poll=poll,
-        )
-        return self.answers.in_units(raw)
+        return self.answers.in_units(self.logits(encoded, batch_size=batch_size, poll=poll))
 
     def scores(self, outputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Calibrated probabilities, or the numbers themselves, [n, answers.width]."""

@@ -215,13 +215,17 @@ def _validator(prepared: Prepared, stop: Poll) -> Any:
     metric = evaluation.find_metric(prepared.primary, prepared.answers.kind)
     target = np.asarray(rows.values)
 
+    right = prepared.task.targets.tensor(rows.values, prepared.answers)
+
     def validate() -> Verdict:
         tuned = _tuned(prepared)
-        scores = tuned.scores(_outputs(tuned, rows, prepared, stop))
+        logits = tuned.logits(rows.encoded, batch_size=prepared.recipe.evaluation.batch_size, poll=stop)
+        loss = float(prepared.loss.function({"logits": torch.from_numpy(logits)}, right).mean())
+        scores = tuned.scores(prepared.answers.in_units(logits))
         values = evaluation.measure(evaluation.metrics_for(prepared.answers.kind), target, scores)
         sign = 1.0 if metric.higher_is_better else -1.0
         tie = -values["mse" if prepared.answers.kind == "numbers" else "log_loss"]
-        return Verdict(sign * values[metric.name], tie, evaluation.to_json(values))
+        return Verdict(sign * values[metric.name], tie, loss, evaluation.to_json(values))
 
     return validate
 
@@ -431,7 +435,9 @@ def _origin(prepared: Prepared) -> dict[str, str]:
 
 
 def _command() -> str:
-    return shlex.join(["regraft", *sys.argv[1:]])
+    """What was typed, or that it came from Python."""
+    by_name = Path(sys.argv[0]).name == "regraft"
+    return shlex.join(["regraft", *sys.argv[1:]]) if by_name else "regraft.tune(recipe)"
 
 
 def _recorded(run: Run, event: Event) -> Event:

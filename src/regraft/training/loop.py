@@ -61,6 +61,7 @@ class Verdict:
 
     score: float
     tie: float
+    loss: float
     values: dict[str, float | None]
 
 
@@ -309,6 +310,7 @@ class Loop:
             {
                 "step": self.state.step,
                 "epoch": round(self._epochs_done(), 4),
+                "loss": verdict.loss,
                 "scores": verdict.values,
                 "best": better,
             },
