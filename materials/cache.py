@@ -42,9 +42,7 @@ def is_whole(place: Path, origin: Mapping[str, Any]) -> bool:
     try:
         manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
         same = all(manifest[key] == value for key, value in origin.items())
-        return same and all(
-            (place / name).stat().st_size == file["size"] for name, file in manifest["files"].items()
-        )
+        return same and all((place / name).stat().st_size == file["size"] for name, file in manifest["files"].items())
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -59,9 +59,7 @@ def _pip(package: Package, folder: Path) -> list[str]:
     can run.
     """
     requirement = folder / "requirement.txt"
-    requirement.write_text(
-        f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n", encoding="utf-8"
-    )
+    requirement.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n", encoding="utf-8")
     form = "--only-binary" if package.file.endswith(".whl") else "--no-binary"
     options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--retries", "2"]
     return [

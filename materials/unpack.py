@@ -51,9 +51,7 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 continue
             content = opened.extractfile(member) if member.isreg() else None
             if content is None:
-                raise DamagedMaterial(
-                    f"{archive.name} is refused: its member {member.name!r} is not a plain file."
-                )
+                raise DamagedMaterial(f"{archive.name} is refused: its member {member.name!r} is not a plain file.")
             yield member.name, content
 
 

@@ -65,9 +65,7 @@ def rows(source: Path) -> Iterator[tuple[str, str, str, str]]:
             key, score, text = line.split("\t", 2)
             label = "positive" if float(score) > 0 else "negative"
         except ValueError:
-            raise DamagedMaterial(
-                f"{source.name} has a line that is not id, score and text: {line!r}."
-            ) from None
+            raise DamagedMaterial(f"{source.name} has a line that is not id, score and text: {line!r}.") from None
         yield key, text, score, label
 
 

@@ -12,9 +12,7 @@ from regraft.errors import DataError, RecipeError
 from tests.data.samples import COLUMNS, LABEL, TEXT, options_for
 
 
-def find(
-    *header: str, columns: tuple[Column, ...] = COLUMNS, targets: bool = True, **given: Any
-) -> dict[str, str]:
+def find(*header: str, columns: tuple[Column, ...] = COLUMNS, targets: bool = True, **given: Any) -> dict[str, str]:
     return recognise(header, columns, options_for("a.csv", **given), file="a.csv", targets=targets)
 
 
@@ -72,9 +70,7 @@ def test_several_columns_that_could_be_it_are_listed() -> None:
 
 def test_a_named_column_that_is_not_there_names_the_nearest() -> None:
     options = options_for("a.csv", columns={"text": "revew"})
-    with pytest.raises(
-        DataError, match=r"row 1: data\.columns\.text = 'revew' is not in the header"
-    ) as raised:
+    with pytest.raises(DataError, match=r"row 1: data\.columns\.text = 'revew' is not in the header") as raised:
         recognise(["review", "label"], COLUMNS, options, file="a.csv")
     assert "did you mean data.columns.text=review?" in str(raised.value)
 

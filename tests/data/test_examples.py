@@ -15,9 +15,7 @@ from tests.data.samples import COLUMNS, options_for
 Write = Callable[[str, str | bytes], str]
 
 
-def read(
-    path: str, *, targets: bool = True, **given: Any
-) -> tuple[list[Example], list[BadRow], dict[str, str]]:
+def read(path: str, *, targets: bool = True, **given: Any) -> tuple[list[Example], list[BadRow], dict[str, str]]:
     return read_examples(path, COLUMNS, options_for(path, **given), targets=targets)
 
 
@@ -42,9 +40,7 @@ def test_a_missing_optional_input_is_left_out(write: Write, cell: str) -> None:
 
 
 def test_a_key_that_a_json_row_lacks_is_a_missing_cell(write: Write) -> None:
-    path = write(
-        "a.jsonl", '{"text": "a", "text_b": "b", "label": 1}\n{"text": "a", "label": 1}\n{"text": "a"}'
-    )
+    path = write("a.jsonl", '{"text": "a", "text_b": "b", "label": 1}\n{"text": "a", "label": 1}\n{"text": "a"}')
     examples, bad, _ = read(path, on_bad_rows="skip")
     assert [example.inputs for example in examples] == [{"text": "a", "text_b": "b"}, {"text": "a"}]
     assert [(row.row, row.column) for row in bad] == [(3, "label")]
@@ -87,9 +83,7 @@ def test_a_file_of_a_header_only_is_an_error(write: Write) -> None:
 
 
 def test_a_group_is_text_and_an_empty_one_is_none(write: Write) -> None:
-    path = write(
-        "a.jsonl", '{"text":"a","label":1,"by":7}\n{"text":"b","label":1,"by":" "}\n{"text":"c","label":1}'
-    )
+    path = write("a.jsonl", '{"text":"a","label":1,"by":7}\n{"text":"b","label":1,"by":" "}\n{"text":"c","label":1}')
     assert [example.group for example in read(path, group="by")[0]] == ["7", None, None]
 
 

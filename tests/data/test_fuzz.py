@@ -348,9 +348,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_with_skip_the_good_rows_remain_and_the_bad_ones_are_counted_exactly(
-    tmp_path: Path, kind: str
-) -> None:
+def test_with_skip_the_good_rows_remain_and_the_bad_ones_are_counted_exactly(tmp_path: Path, kind: str) -> None:
     draw = random.Random(7)
     for _ in range(50):
         faulty = set(draw.sample(range(2, 62), draw.randrange(1, 12)))

@@ -109,9 +109,7 @@ def test_equal_inputs_with_different_labels_are_kept_and_noted(write: Write) -> 
 
 def test_groups_in_two_named_files_are_noted(write: Write) -> None:
     header = "text,label,author"
-    train = write(
-        "a.csv", table(("one", "yes", "Ann"), ("two", "no", "Bob"), ("three", "no", ""), header=header)
-    )
+    train = write("a.csv", table(("one", "yes", "Ann"), ("two", "no", "Bob"), ("three", "no", ""), header=header))
     test = write("t.csv", table(("four", "yes", "Ann"), ("five", "no", ""), header=header))
     splits = load(train, test=test, group="author", split=SplitOptions(train=0.9, validation=0.0, test=0.1))
     assert splits.notes == ["1 group has rows both in train and in test, for example 'Ann'; they are kept."]

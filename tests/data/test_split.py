@@ -109,9 +109,7 @@ def test_the_fractions_are_met_to_within_chance() -> None:
 
 @pytest.mark.parametrize(("train", "validation", "test"), [(1.0, 0.0, 0.0), (0.7, 0.3, 0.0), (0.7, 0.0, 0.3)])
 @pytest.mark.parametrize("stratify", [True, False])
-def test_a_fraction_of_zero_is_an_empty_side(
-    train: float, validation: float, test: float, stratify: bool
-) -> None:
+def test_a_fraction_of_zero_is_an_empty_side(train: float, validation: float, test: float, stratify: bool) -> None:
     options = SplitOptions(train=train, validation=validation, test=test)
     parts = split(labelled(300, 4, seed=0), options, seed=0, stratify=stratify)
     assert [bool(part) for part in parts] == [True, validation > 0, test > 0]
@@ -154,9 +152,7 @@ def test_every_frequent_label_of_several_is_on_every_side(labels: list[list[str]
 def test_a_hundred_rows_added_to_a_thousand_move_few_when_stratified(classes: int, bound: int) -> None:
     for seed in range(10):
         examples = labelled(1100, classes, seed=seed)
-        assert (
-            moved(examples[:1000], examples[1000:], options=SplitOptions(), seed=seed, stratify=True) <= bound
-        )
+        assert moved(examples[:1000], examples[1000:], options=SplitOptions(), seed=seed, stratify=True) <= bound
 
 
 def test_one_row_added_moves_few_when_stratified() -> None:

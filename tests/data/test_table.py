@@ -85,9 +85,7 @@ def test_every_kind_of_line_end_counts_as_one(write: Write, end: str) -> None:
 )
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
 def test_unicode_encodings_are_found(write: Write, encoding: str, mark: bytes, text: str, name: str) -> None:
-    content = (
-        f'{{"text": "{text}"}}\n' * 3 if name == "a.jsonl" else f"text,label\n{text},1\n{text},2\n{text},0\n"
-    )
+    content = f'{{"text": "{text}"}}\n' * 3 if name == "a.jsonl" else f"text,label\n{text},1\n{text},2\n{text},0\n"
     assert texts(write(name, mark + content.encode(encoding))) == [text] * 3
 
 
@@ -106,9 +104,7 @@ def test_bytes_that_cannot_be_decoded_name_their_line_and_the_option(write: Writ
 
 def test_a_chosen_encoding_that_does_not_fit_says_so(write: Write) -> None:
     path = write("a.csv", "text,label\nfine,1\n很好看,1\n".encode("gb18030"))
-    assert "row 3: the text is not ASCII\n  → data.encoding=ascii does not fit" in error(
-        path, encoding="ascii"
-    )
+    assert "row 3: the text is not ASCII\n  → data.encoding=ascii does not fit" in error(path, encoding="ascii")
 
 
 @pytest.mark.parametrize("name", ["klingon", "rot13", "", "a\0b"])
@@ -152,9 +148,7 @@ def test_a_ragged_row_is_bad_and_says_how_many_cells_it_has(write: Write) -> Non
 def test_a_quote_that_never_closes_costs_its_own_row_only(write: Write) -> None:
     path = write("a.csv", 'text,label\none,1\n"two,2\nthree,3\n"four\nlines",4\nfive,5\n')
     assert texts(path) == ["one", "three", "four\nlines", "five"]
-    assert bad(path) == [
-        (3, "has text after a closing quote, where ',' belongs (a quote in a cell is written \"\")")
-    ]
+    assert bad(path) == [(3, "has text after a closing quote, where ',' belongs (a quote in a cell is written \"\")")]
 
 
 def test_a_quote_open_to_the_end_of_the_file_is_named(write: Write) -> None:
@@ -243,9 +237,7 @@ def test_bytes_in_parquet_make_a_bad_row(tmp_path: Path) -> None:
 def test_a_damaged_page_of_parquet_names_the_row_it_starts_from(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     table = pa.table({"text": [f"a rather unusual text {i * 7919}" for i in range(512)]})
-    pq.write_table(
-        table, path, row_group_size=256, compression="none", use_dictionary=False, write_page_checksum=True
-    )
+    pq.write_table(table, path, row_group_size=256, compression="none", use_dictionary=False, write_page_checksum=True)
     content = bytearray(path.read_bytes())
     content[content.index(b"text %d" % (400 * 7919))] ^= 1
     path.write_bytes(content)

@@ -22,9 +22,7 @@ def clusters(n: int, c: int, *, features: int = 20, seed: int = 0) -> tuple[np.n
 
 def test_the_majority_is_the_frequencies_of_training() -> None:
     assert majority("classes", np.array([0, 0, 1]), 2, 3) == pytest.approx(np.array([[2 / 3, 1 / 3, 0]] * 2))
-    assert majority("labels", np.array([[True, False], [True, True]]), 1, 2) == pytest.approx(
-        np.array([[1, 0.5]])
-    )
+    assert majority("labels", np.array([[True, False], [True, True]]), 1, 2) == pytest.approx(np.array([[1, 0.5]]))
     assert majority("numbers", np.array([[1.0], [4.0]]), 1, 1) == pytest.approx(np.array([[2.5]]))
     assert majority("classes", np.array([], dtype=int), 1, 4) == pytest.approx(np.full((1, 4), 0.25))
 
@@ -56,9 +54,7 @@ def test_the_probe_learns_labels_and_numbers() -> None:
     of_labels = linear_probe("labels", train, np.eye(4, dtype=bool)[target], test, seed=0, classes=4)
     assert measure(["auc"], np.eye(4, dtype=bool)[truth], of_labels)["auc"] > 0.9
     numbers, wanted = (x[:, :1].astype(float) * 3 + x[:, 1:2] + 5 for x in (train, test))
-    assert (
-        measure(["r2"], wanted, linear_probe("numbers", train, numbers, test, seed=0, classes=1))["r2"] > 0.99
-    )
+    assert measure(["r2"], wanted, linear_probe("numbers", train, numbers, test, seed=0, classes=1))["r2"] > 0.99
 
 
 def test_noise_gives_no_better_than_the_majority() -> None:

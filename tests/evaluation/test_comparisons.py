@@ -40,8 +40,7 @@ def test_p_of_accuracy_is_that_of_the_exact_sign_test() -> None:
     one, other = answers(target, 0.8, 1), answers(target, 0.72, 2)
     found = compare("accuracy", target, one, other, baseline="b", **SAMPLING)
     wins, losses = (
-        int(((a.argmax(1) == target) & (b.argmax(1) != target)).sum())
-        for a, b in ((one, other), (other, one))
+        int(((a.argmax(1) == target) & (b.argmax(1) != target)).sum()) for a, b in ((one, other), (other, one))
     )
     assert found.p == pytest.approx(stats.binomtest(wins, wins + losses).pvalue, abs=0.015)
 

@@ -103,9 +103,7 @@ def ece_by_hand(confidence: np.ndarray, right: np.ndarray) -> float:
     return total
 
 
-@pytest.mark.parametrize(
-    "answers", [classes(), classes(c=2, ties=True), labels(), numbers(ties=True), numbers(d=2)]
-)
+@pytest.mark.parametrize("answers", [classes(), classes(c=2, ties=True), labels(), numbers(ties=True), numbers(d=2)])
 def test_weights_are_repeated_rows(answers: Answers) -> None:
     target, scores = answers
     rng = np.random.default_rng(1)
@@ -148,9 +146,7 @@ def test_certain_and_wrong_has_a_finite_log_loss() -> None:
     assert 10 < value < 40
 
 
-@pytest.mark.parametrize(
-    ("name", "words"), [("acuracy", "'accuracy'"), ("mse", "does not fit"), ("x", "macro_f1")]
-)
+@pytest.mark.parametrize(("name", "words"), [("acuracy", "'accuracy'"), ("mse", "does not fit"), ("x", "macro_f1")])
 def test_an_unknown_metric_names_what_there_is(name: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         measure([name], *classes(n=5))
