@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from regraft.version import __version__
 
 if TYPE_CHECKING:
+    from regraft.assessment import evaluate
     from regraft.errors import RegraftError
     from regraft.preparation import prepare
     from regraft.recipe import Recipe, make_recipe, read_recipe
     from regraft.report import write_report
     from regraft.run import Run, find_run
     from regraft.tuned import Tuned
-    from regraft.tuning import Outcome, evaluate, resume, resume_events, tune, tune_events
+    from regraft.tuning import Outcome, resume, resume_events, tune, tune_events
 
 # Where each public name lives. A name is imported when it is first used: `import regraft` imports nothing heavy.
 _HOMES = {
@@ -31,7 +32,7 @@ _HOMES = {
     "RegraftError": "errors",
     "Run": "run",
     "Tuned": "tuned",
-    "evaluate": "tuning",
+    "evaluate": "assessment",
     "find_run": "run",
     "make_recipe": "recipe",
     "prepare": "preparation",

@@ -19,8 +19,8 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
     """Score a tuned model with intervals, on its own test rows or on another table."""
+    from regraft.assessment import evaluate
     from regraft.cli._show import scores_lines
-    from regraft.tuning import evaluate
 
     scores = evaluate(model, data=data, overrides=words or [], predictions=predictions)
     print(json.dumps(scores, ensure_ascii=False) if as_json else "\n".join(scores_lines(scores)))

@@ -1,0 +1,180 @@
+"""What a model is worth: scores with intervals, baselines, and every answer in a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regraft import evaluation
+from regraft.data import Example, load_splits, read_examples
+from regraft.errors import DataError, RecipeError
+from regraft.evaluation.outputs import features_of
+from regraft.preparation import Prepared, make_rows, open_model
+from regraft.recipe import Recipe, make_recipe, read_recipe
+from regraft.run import storage
+from regraft.training import Poll
+from regraft.tuned import Tuned
+
+
+def evaluate(
+    model: Path, *, data: str | None = None, overrides: Sequence[str] = (), predictions: Path | None = None
+) -> dict[str, Any]:
+    """Score a tuned model with intervals.
+
+    Args:
+        model: a run folder, or a tuned model's folder.
+        data: a table with targets; None for the run's own test rows.
+        overrides: ``data.…`` and ``evaluation.…`` options, as on the command line.
+        predictions: where to write every answer, as parquet.
+
+    Returns:
+        The shape of ``scores.json``, without baselines.
+
+    Raises:
+        RecipeError, DataError: the model, the table or an option does not fit.
+    """
+    tuned = Tuned.load(model)
+    recipe, examples = _to_score(model, tuned, data, overrides)
+    rows = make_rows(examples, tuned.task, tuned.answers, tuned.pretrained)
+    options = recipe.evaluation
+    outputs = tuned.outputs(rows.encoded, batch_size=options.batch_size)
+    if predictions is not None:
+        write_predictions(predictions, tuned, examples, outputs)
+    return evaluation.compose(
+        tuned.answers.kind,
+        evaluation.find_metric(options.primary or tuned.task.primary, tuned.answers.kind).name,
+        labels=tuned.answers.names,
+        test=evaluation.Outputs(np.asarray(rows.values), outputs),
+        validation=None,
+        baselines={},
+        sampling=evaluation.Sampling(options.resamples, options.confidence, recipe.seed),
+        temperature=tuned.temperature,
+    )
+
+
+def _to_score(model: Path, tuned: Tuned, data: str | None, overrides: Sequence[str]) -> tuple[Recipe, list[Example]]:
+    """The options to score by, and the rows: those of a table, or the test rows of the run."""
+    file = model / "recipe.yaml"
+    columns = tuned.task.columns()
+    if data is None:
+        if not file.is_file():
+            raise RecipeError(
+                f"{model} is no run folder, so it has no test rows of its own",
+                fix="name a table: --data reviews.csv",
+            )
+        recipe = read_recipe(file, overrides)
+        columns = tuned.task.columns(label_separator=recipe.data.label_separator)
+        return recipe, load_splits(recipe.data, columns, seed=recipe.seed, stratify=tuned.task.targets.stratified).test
+    recipe = make_recipe({"task": tuned.task_name, "data": {"train": data}}, overrides)
+    examples, _, _ = read_examples(data, columns, recipe.data)
+    unfit = tuned.task.targets.unfit(examples, tuned.answers)
+    if unfit:
+        raise DataError(
+            f"{len(unfit)} rows have a target that this model cannot answer, the first: {unfit[0]}",
+            fix="correct them, or tune again with such rows",
+        )
+    return recipe, examples
+
+
+def compose_scores(
+    prepared: Prepared, sides: dict[str, evaluation.Outputs], baselines: dict[str, NDArray[np.float64]]
+) -> dict[str, Any]:
+    """The content of ``scores.json`` from what was said of the validation and test rows."""
+    options = prepared.recipe.evaluation
+    return evaluation.compose(
+        prepared.answers.kind,
+        prepared.primary,
+        labels=prepared.answers.names,
+        test=sides["test"],
+        validation=sides["validation"] if len(sides["validation"].target) else None,
+        baselines=baselines,
+        sampling=evaluation.Sampling(options.resamples, options.confidence, prepared.recipe.seed),
+    )
+
+
+def score_baselines(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.float64]]:
+    """What guessing gives, and what a linear probe on the untouched model gives, on the test rows."""
+    kind, classes = prepared.answers.kind, prepared.answers.width
+    untouched = open_model(prepared.recipe, prepared.task, prepared.answers)
+    untouched.model.to(prepared.device.device)
+    features = []
+    for examples in (prepared.splits.train, prepared.splits.test):
+        rows = make_rows(examples, prepared.task, prepared.answers, untouched)
+        with prepared.device.computing():
+            found = features_of(
+                untouched.model,
+                prepared.task.inputs,
+                untouched.processor,
+                rows.encoded,
+                batch_size=prepared.recipe.evaluation.batch_size,
+                poll=poll,
+            )
+        features.append(found)
+    train = np.asarray(prepared.rows.values)
+    return {
+        "majority": evaluation.majority(kind, train, len(features[1]), classes),
+        "linear_probe": evaluation.linear_probe(
+            kind, features[0], train, features[1], seed=prepared.recipe.seed, classes=classes
+        ),
+    }
+
+
+def write_predictions(path: Path, tuned: Tuned, examples: Sequence[Example], outputs: NDArray[np.float32]) -> None:
+    """One row for each example: where it came from, its inputs, target and answer. Written in chunks, whole or not.
+
+    Raises:
+        ResourceError: the disk is full or fails.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(_columns(tuned, pa))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with storage(path):
+        try:
+            with pq.ParquetWriter(temporary, schema) as writer:
+                for start in range(0, len(examples), 10_000):
+                    chunk = slice(start, start + 10_000)
+                    rows = list(_answered(tuned, examples[chunk], outputs[chunk]))
+                    writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _columns(tuned: Tuned, pa: Any) -> list[tuple[str, Any]]:
+    kind, several = tuned.answers.kind, tuned.answers.kind == "labels" or tuned.answers.width > 1
+    one = pa.float64() if kind == "numbers" else pa.string()
+    answer = pa.list_(one) if several and kind != "classes" else one
+    inputs = [(column.name, pa.string()) for column in tuned.task.inputs.columns()]
+    more = [] if kind == "numbers" else [("confidence", pa.float64()), ("probabilities", pa.list_(pa.float32()))]
+    where = [("id", pa.string()), ("file", pa.string()), ("row", pa.int64())]
+    return [*where, *inputs, ("target", answer), ("prediction", answer), *more]
+
+
+def _answered(tuned: Tuned, examples: Sequence[Example], outputs: NDArray[np.float32]) -> Iterator[dict[str, Any]]:
+    names = [column.name for column in tuned.task.inputs.columns()]
+    for example, scores in zip(examples, tuned.scores(outputs), strict=True):
+        answer = tuned.task.targets.answer(scores, tuned.answers)
+        yield {
+            "id": example.id,
+            "file": example.file,
+            "row": example.row,
+            **{name: example.inputs.get(name) for name in names},
+            "target": _told(example.target, tuned),
+            **answer,
+            "probabilities": list(answer.get("probabilities", {}).values()),
+        }
+
+
+def _told(target: Any, tuned: Tuned) -> Any:
+    if tuned.answers.kind == "labels":
+        return list(target) if isinstance(target, tuple) else [target]
+    if tuned.answers.kind == "numbers" and tuned.answers.width == 1:
+        return target[0]
+    return target
