@@ -117,7 +117,9 @@ def test_predict_answers_the_good_lines_and_tells_of_the_bad_ones(command, tuned
 
 
 def test_a_model_folder_predicts_as_its_run_does(command, tuned_run):
-    assert command("predict", tuned_run, "a good film").out == command("predict", tuned_run / "model", "a good film").out
+    assert (
+        command("predict", tuned_run, "a good film").out == command("predict", tuned_run / "model", "a good film").out
+    )
 
 
 def test_runs_lists_what_was_reached(command, tuned_run):

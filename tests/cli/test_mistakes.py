@@ -13,7 +13,7 @@ MISTAKES = {
     "no such table": (["tune", "--data", "nope.csv", "--task", "text-classification"], 3, "nope.csv"),
     "no task": (["tune", "--data", "{reviews}"], 2, "task"),
     "misspelt task": (["tune", "--data", "{reviews}", "--task", "text-clasification"], 2, "'text-classification'"),
-    "misspelt key": (["tune", "--data", "{reviews}", "--task", "text-classification", "trainig.epochs=2"], 2, "'training'"),
+    "misspelt key": (["plan", "{recipe}", "trainig.epochs=2"], 2, "'training'"),
     "misspelt strategy": (["plan", "{recipe}", "strategy.name=fulll"], 2, "'full'"),
     "option of another strategy": (["plan", "{recipe}", "strategy.n=2"], 2, "strategy.n"),
     "wrong type": (["plan", "{recipe}", "training.epochs=many"], 2, "training.epochs"),

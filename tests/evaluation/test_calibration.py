@@ -48,3 +48,14 @@ def test_the_curve_counts_every_row_once() -> None:
     assert all(abs(each.confidence - each.centre) <= 1 / 30 + 1e-9 for each in curve)
     gaps = [each.count / 500 * abs(each.accuracy - each.confidence) for each in curve]
     assert sum(gaps) == pytest.approx(measure(["ece"], target, probabilities(logits, "classes"))["ece"])
+
+
+def test_many_probabilities_are_kept_in_a_file_and_are_the_same(monkeypatch):
+    from regraft.evaluation import room
+
+    logits = np.random.default_rng(0).normal(size=(500, 7)).astype(np.float32)
+    in_memory = probabilities(logits, "classes", temperature=1.3)
+    monkeypatch.setattr(room, "IN_MEMORY", 100)
+    on_disk = probabilities(logits, "classes", temperature=1.3)
+    assert isinstance(on_disk, np.memmap)
+    assert np.array_equal(on_disk, in_memory)

@@ -12,6 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, softmax
 
 from regraft.evaluation.metrics import BINS, Array, Floats, Kind, bin_of, confidences
+from regraft.evaluation.room import CHUNK, room
 
 COLDEST, HOTTEST = 0.05, 20.0
 
@@ -27,12 +28,14 @@ class Bin:
 
 
 def probabilities(logits: Array, kind: Kind, *, temperature: float = 1.0) -> Floats:
-    """Logits ``[n, c]`` as probabilities: softmax for classes, sigmoids for labels; numbers stay."""
-    values = np.asarray(logits, dtype=np.float64)
+    """Logits ``[n, c]`` as probabilities: softmax for classes, sigmoids for labels; numbers stay. In a file if many."""
     if kind == "numbers":
-        return values
-    values = values / temperature
-    return np.asarray(softmax(values, axis=1) if kind == "classes" else expit(values))
+        return np.asarray(logits, dtype=np.float64)
+    found = room(logits.shape[0], logits.shape[1], np.float64)
+    for start in range(0, len(logits), CHUNK):
+        values = np.asarray(logits[start : start + CHUNK], dtype=np.float64) / temperature
+        found[start : start + CHUNK] = softmax(values, axis=1) if kind == "classes" else expit(values)
+    return found
 
 
 def fit_temperature(logits: Array, target: Array, kind: Kind) -> float:

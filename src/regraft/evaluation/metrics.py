@@ -121,9 +121,10 @@ def bin_of(confidence: Floats) -> NDArray[np.int64]:
 def row_log_loss(target: Array, scores: Array) -> Floats:
     """The negative log-probability of each row's truth ``[n]``, mean over labels, kept finite by clipping."""
     edge = float(np.finfo(scores.dtype).eps)
-    safe = np.clip(scores.astype(np.float64), edge, 1 - edge)
     if kind_of(target) == "classes":
-        return np.asarray(-np.log(safe[np.arange(len(target)), target]))
+        of_truth = scores[np.arange(len(target)), target].astype(np.float64)
+        return np.asarray(-np.log(np.clip(of_truth, edge, 1 - edge)))
+    safe = np.clip(scores.astype(np.float64), edge, 1 - edge)
     return np.asarray(-np.log(np.where(target, safe, 1 - safe)).mean(axis=1))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from regraft.data.batches import within_budget
+from regraft.evaluation.room import room
 from regraft.pretrained import pooled_features
 from regraft.tasks import Encoded, Inputs
 
-_IN_MEMORY = 50_000_000  # numbers; more are kept in a temporary file
 _TOKENS = 16_384  # in one pass, padding included
 
 
@@ -78,19 +77,12 @@ def _gather(
             poll()
             batch = inputs.collate([encoded[place] for place in places], processor)
             values = look({name: tensor.to(device) for name, tensor in batch.items()}).float().cpu().numpy()
-            found = _room(len(encoded), values.shape[1]) if found is None else found
+            found = room(len(encoded), values.shape[1], np.float32) if found is None else found
             found[places] = values
-    return _room(0, 1) if found is None else found
+    return room(0, 1, np.float32) if found is None else found
 
 
 def _runs(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
     ordered = sorted(range(len(lengths)), key=lambda place: lengths[place])
     for start in range(0, len(ordered), batch_size):
         yield from within_budget(ordered[start : start + batch_size], lengths, max_tokens=_TOKENS)
-
-
-def _room(rows: int, width: int) -> NDArray[np.float32]:
-    if rows * width <= _IN_MEMORY:
-        return np.zeros((rows, width), dtype=np.float32)
-    with tempfile.NamedTemporaryFile(prefix="regraft-", suffix=".f32") as file:  # lives as long as it is mapped
-        return np.memmap(file.name, dtype=np.float32, mode="w+", shape=(rows, width))
