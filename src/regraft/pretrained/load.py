@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from regraft.pretrained.heads import MeanPooled
 from regraft.recipe import ModelOptions
 
 _HEAD_FILE = "head.safetensors"
+_POSITIONS = re.compile(r"(^|\.)(wpe|position_embeddings|embed_positions)\b")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
     anatomy = anatomy_of(model, new)
     _require_whole(anatomy, folder)
     processor = _processor(folder)
-    _settle_padding(model.config, processor)
+    _settle_padding(model, processor)
     return Pretrained(model.eval(), processor, anatomy, folder, options.head)
 
 
@@ -130,8 +132,18 @@ def _open(folder: Path, auto_class: str, config: Mapping[str, Any], dropout: flo
             f"model {folder} cannot be opened as {auto_class}: {first_line(error)}",
             fix="check that the folder is whole and of the right kind",
         ) from error
+    _own_memory(model)
     mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in report["mismatched_keys"]}
     return model, {str(name) for name in {*report["missing_keys"], *mismatched}}
+
+
+def _own_memory(model: nn.Module) -> None:
+    """Move the weights from where the file is mapped to aligned memory of their own.
+
+    Matrix products differ in their last bits with the alignment of what they read, and a mapped file may change.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def _label_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,12 +211,18 @@ def _processor(folder: Path) -> Any:
         ) from error
 
 
-def _settle_padding(settings: Any, processor: Any) -> None:
-    """Decoders often come without a padding token; what pads a batch is masked, so the end token serves."""
+def _settle_padding(model: Any, processor: Any) -> None:
+    """See to it that padding changes nothing, also where the folder was made for other uses.
+
+    Decoders often come without a padding token; what pads a batch is masked, so the end token serves. Where positions
+    are learned and counted from the left, padding there would move a text to other positions.
+    """
     if processor.pad_token is None and processor.eos_token is not None:
         processor.pad_token = processor.eos_token
-    if getattr(settings, "pad_token_id", None) is None:
-        settings.pad_token_id = processor.pad_token_id
+    if getattr(model.config, "pad_token_id", None) is None:
+        model.config.pad_token_id = processor.pad_token_id
+    if any(_POSITIONS.search(name) for name, _ in model.named_parameters()):
+        processor.padding_side = "right"
 
 
 def _with_saved_head(backbone: nn.Module, folder: Path) -> MeanPooled:

@@ -26,7 +26,17 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "albert": ("AlbertConfig", {**_ENCODER, "embedding_size": 16}),
     "mpnet": ("MPNetConfig", _ENCODER),
-    "deberta-v2": ("DebertaV2Config", {**_ENCODER, "pooler_hidden_size": 32, "relative_attention": True}),
+    "deberta-v2": (
+        "DebertaV2Config",
+        {
+            **_ENCODER,
+            "pooler_hidden_size": 32,
+            "relative_attention": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "norm_rel_ebd": "layer_norm",
+            "position_biased_input": False,
+        },
+    ),
     "modernbert": ("ModernBertConfig", {**_SIZES, **_NO_IDS, "max_position_embeddings": 66, "pad_token_id": 0}),
     "gpt2": ("GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 66, "pad_token_id": 0, **_NO_IDS}),
     "llama": ("LlamaConfig", {**_ENCODER, **_NO_IDS, "num_key_value_heads": 2}),
