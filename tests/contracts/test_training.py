@@ -1,0 +1,80 @@
+"""Whatever is combined: the run ends, what the strategy promises has learned, and nothing else has moved by a bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from regraft import Tuned
+from regraft.run import read_json
+from tests.contracts.runs import CELLS, Cell, Runs
+
+
+def _state(tuned: Tuned) -> dict[str, Tensor]:
+    return dict(tuned.pretrained.model.state_dict())
+
+
+def _saved(model: Path) -> dict[str, Tensor]:
+    return {name: value for file in model.glob("*.safetensors") for name, value in load_file(file).items()}
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_a_run_ends_with_all_that_a_run_folder_holds(cell: Cell, runs: Runs) -> None:
+    run = runs[cell].run
+    for path in (run.recipe, run.plan, run.events, run.scores, run.predictions, run.model / "config.json"):
+        assert path.is_file()
+    assert run.history()[-1]["event"] == "end"
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_what_the_strategy_does_not_name_is_bit_identical(cell: Cell, runs: Runs) -> None:
+    prepared = runs.prepared(cell)
+    trainable = frozenset[str]().union(*(phase.trainable for phase in prepared.phases))
+    before, after = prepared.pretrained.model.state_dict(), _state(runs.loaded(cell))
+    assert before.keys() == after.keys()
+    frozen = before.keys() - trainable
+    changed = sorted(name for name in frozen if not torch.equal(before[name], after[name]))
+    assert changed == []
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_every_group_that_trains_has_moved(cell: Cell, runs: Runs) -> None:
+    prepared = runs.prepared(cell)
+    before, after = prepared.pretrained.model.state_dict(), _state(runs.loaded(cell))
+    for phase in prepared.phases:
+        for group in phase.groups:
+            assert any(not torch.equal(before[name], after[name]) for name in group.parameters), group
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.strategy == "full"], ids=str)
+def test_every_weight_that_is_said_to_train_gets_a_gradient(cell: Cell, runs: Runs) -> None:
+    prepared = runs.prepared(cell)
+    before, after = prepared.pretrained.model.state_dict(), _state(runs.loaded(cell))
+    trainable = frozenset[str]().union(*(phase.trainable for phase in prepared.phases))
+    assert [name for name in sorted(trainable) if torch.equal(before[name], after[name])] == []
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.strategy == "linear-probe"], ids=str)
+def test_a_probe_leaves_the_pretrained_file_as_it_was(cell: Cell, runs: Runs) -> None:
+    pretrained = load_file(runs.model(cell.family) / "model.safetensors")
+    saved = _saved(runs[cell].run.model)
+    prefix = type(runs[cell].tuned.pretrained.model).base_model_prefix
+    kept = {name: saved.get(f"{prefix}.{name}", saved.get(name)) for name in pretrained}
+    missing = {name for name, value in kept.items() if value is None}
+    assert all("pooler" in name for name in missing)  # not every head looks at the pooler
+    assert all(torch.equal(pretrained[name], value) for name, value in kept.items() if value is not None)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_the_plan_says_what_then_happened(cell: Cell, runs: Runs) -> None:
+    plan = read_json(runs[cell].run.plan)
+    anatomy = runs.prepared(cell).pretrained.anatomy
+    before = runs.prepared(cell).pretrained.model.state_dict()
+    after = _state(runs.loaded(cell))
+    for part in plan["tree"]:
+        moved = any(not torch.equal(before[name], after[name]) for name in anatomy.parts[part["name"]])
+        assert moved == (part["learning_rate"] is not None), part["name"]
