@@ -8,7 +8,7 @@ from typing import Any
 
 from regraft import evaluation, pretrained
 from regraft.data import BadRow, Column, Example, Splits, load_splits
-from regraft.errors import DataError
+from regraft.errors import DataError, RecipeError
 from regraft.planning import Plan, parts_of
 from regraft.pretrained import Pretrained
 from regraft.recipe import Recipe, StrategyOptions, TaskOptions
@@ -50,6 +50,10 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     answers = task.targets.learn(splits.train)
     primary = _primary(recipe, task, answers)
     splits = _only_fitting(splits, task, answers, recipe.data.on_bad_rows, columns)
+    if not splits.test:
+        raise RecipeError(
+            "no rows are left to score on", fix="give data.split.test a share, or name a table with data.test=…"
+        )
     poll()
     model = open_model(recipe, task, answers)
     chosen = phases(

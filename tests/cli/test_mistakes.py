@@ -26,6 +26,9 @@ MISTAKES = {
     "loss that does not fit": (["plan", "{recipe}", "task.loss=binary-cross-entropy"], 2, "loss"),
     "misspelt packaged model": (["plan", "{recipe}", "model=minilmm"], 2, "minilm"),
     "folder that is no model": (["plan", "{recipe}", "model={folder}"], 2, "config.json"),
+    "nothing to score on": (
+        ["plan", "{recipe}", "data.split={{train: 0.8, validation: 0.2, test: 0.0}}"], 2, "data.split.test"
+    ),
     "run that is none": (["resume", "{folder}"], 2, "not a run folder"),
     "model that is none": (["predict", "{folder}", "text"], 2, "not a tuned model"),
     "report of nothing": (["report", "{folder}"], 2, "not a run folder"),
