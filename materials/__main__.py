@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from materials.cache import folder
 from materials.catalog import MATERIALS, find, missing, provide
-from materials.errors import MaterialsError, MissingMaterial
+from materials.errors import MissingMaterial
+from regraft.errors import RegraftError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.names:
             find(name)  # all names first: a misspelt one should not show after a long download
         return max([_provide(name, force=options.force) for name in options.names], default=0)
-    except MaterialsError as error:
+    except RegraftError as error:
         return _fail(error)
     except KeyboardInterrupt:
         return 130
@@ -52,14 +53,14 @@ def _provide(name: str, *, force: bool) -> int:
         print(f"{name}: fetching {', '.join(source.file for source in find(name).sources)}", file=sys.stderr)
     try:
         print(provide(name, force=force), flush=True)
-    except MaterialsError as error:
+    except RegraftError as error:
         return _fail(error)
     except OSError as error:
         return _fail(MissingMaterial(f"{folder(name)} cannot be written: {error}"))
     return 0
 
 
-def _fail(error: MaterialsError) -> int:
+def _fail(error: RegraftError) -> int:
     print(f"error: {error}", file=sys.stderr)
     return error.exit_code
 

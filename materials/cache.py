@@ -9,9 +9,7 @@ synced to disk: after a power cut the sizes no longer agree and the material is 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -20,16 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from regraft.fingerprint import file_sha256
+from regraft.run import cache_root
+
 MANIFEST = "materials.json"
 _STALE_SECONDS = 24 * 3600
-
-
-def cache_root() -> Path:
-    """Where regraft keeps what can be made again: ``$REGRAFT_CACHE``, else ``~/.cache/regraft``."""
-    given = os.environ.get("REGRAFT_CACHE")
-    if given:
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "regraft"
 
 
 def folder(name: str) -> Path:
@@ -72,15 +65,9 @@ def build(
             _publish(target, place, aside=Path(temporary, "replaced"))
 
 
-def sha256(path: Path) -> str:
-    """The hash of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _write_manifest(target: Path, origin: Mapping[str, Any]) -> None:
     files = {
-        path.relative_to(target).as_posix(): {"size": path.stat().st_size, "sha256": sha256(path)}
+        path.relative_to(target).as_posix(): {"size": path.stat().st_size, "sha256": file_sha256(path)}
         for path in sorted(target.rglob("*"))
         if path.is_file()
     }

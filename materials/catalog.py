@@ -16,7 +16,7 @@ MATERIALS: dict[str, Material] = {material.name: material for material in (minil
 def provide(name: str, *, force: bool = False) -> Path:
     """The folder of a material, made first if it is not there whole. ``force`` makes it anew in any case.
 
-    Raises ``MaterialsError``: unknown name, file not to be had, or file not the pinned one.
+    Raises ``RegraftError``: unknown name, file not to be had, or file not the pinned one.
     """
     material = find(name)
     place = folder(name)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from materials.cache import sha256
 from materials.errors import DamagedMaterial, MissingMaterial
+from regraft.fingerprint import file_sha256
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def download(package: Package, folder: Path) -> Path:
 
 def check(package: Package, path: Path) -> None:
     """Raise ``DamagedMaterial`` unless ``path`` has the content that was pinned."""
-    if sha256(path) != package.sha256:
+    if file_sha256(path) != package.sha256:
         raise _altered(package)
 
 

