@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from regraft.errors import CheckpointError, ResourceError
-from regraft.fingerprint import file_sha256
+from regraft.fingerprint import digest, file_sha256
 
 _MANIFEST = "manifest.json"
 _STATE = "state.json"
@@ -143,13 +143,13 @@ def require_space(parent: Path, size: int, *, copies: int) -> None:
 
 
 def seal(folder: Path) -> None:
-    """Write the manifest: the size and SHA-256 of every other file."""
+    """Write the manifest: the size and SHA-256 of every other file, and its own."""
     files = {
         path.name: {"size": path.stat().st_size, "sha256": file_sha256(path)}
         for path in sorted(folder.iterdir())
         if path.name != _MANIFEST
     }
-    _write_text(folder / _MANIFEST, json.dumps({"files": files}, indent=1))
+    _write_text(folder / _MANIFEST, json.dumps({"files": files, "sha256": digest(files)}, indent=1))
     _sync_folder(folder)
 
 
@@ -205,7 +205,10 @@ def _problem(folder: Path) -> str | None:
     """What is wrong with a checkpoint, naming the file; None if nothing is."""
     path = folder / _MANIFEST
     try:
-        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        files = content["files"]
+        if content["sha256"] != digest(files):
+            return f"{path} is damaged"
         entries = [(folder / name, int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()]
     except OSError as error:
         return f"{path} cannot be read ({error.strerror})"

@@ -8,7 +8,7 @@ bits as one that was not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,6 +30,8 @@ from regraft.training.freeze import freeze_all_but, frozen_sha256, prove_frozen,
 from regraft.training.loader import steps_of
 from regraft.training.schedule import factor
 from regraft.training.signals import Poll
+
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps of each parameter
 
 
 @dataclass(frozen=True)
@@ -291,6 +293,7 @@ class Loop:
         """Score the model on the validation data; remember whether it is the best so far."""
         if self._validate is None:
             return
+        self._require_finite(self._tensors()["weights"])
         with _swapped(self._parameters, self._average):
             self._m.model.eval()
             verdict = self._validate()
@@ -351,10 +354,13 @@ class Loop:
 
     def _load(self, found: checkpoint.Checkpoint) -> None:
         places = self._parameters | dict(self._m.model.named_buffers())
+        weights, optimizer = found.tensors("weights"), found.tensors("optimizer")
+        _require_names(found, "weights", weights, self._tensors()["weights"])
+        known = {name.rpartition(".")[0] for name in optimizer}
+        _require_names(found, "optimizer", optimizer, [f"{name}.{key}" for name in known for key in _MOMENTS])
         with torch.no_grad():
-            for name, value in found.tensors("weights").items():
+            for name, value in weights.items():
                 places[name].copy_(value)
-        optimizer = found.tensors("optimizer")
         for group in self._optimizer.param_groups:
             for name, parameter in zip(group["names"], group["params"], strict=True):
                 self._optimizer.state[parameter] = {
@@ -431,6 +437,16 @@ def _swapped(parameters: Mapping[str, nn.Parameter], average: Mapping[str, Tenso
         with torch.no_grad():
             for name, value in own.items():
                 parameters[name].copy_(value)
+
+
+def _require_names(found: checkpoint.Checkpoint, file: str, present: Iterable[str], expected: Iterable[str]) -> None:
+    """Refuse a file of tensors that has a hole, or one too many."""
+    odd = sorted({*present} ^ {*expected})
+    if odd:
+        raise CheckpointError(
+            f"{found.folder / file}.safetensors: {odd[0]} is missing, or does not belong there",
+            fix="remove this checkpoint; `regraft resume` goes on from the one before it",
+        )
 
 
 def _at(value: Tensor, parameter: nn.Parameter) -> Tensor:
