@@ -203,12 +203,20 @@ def _processor(folder: Path) -> Any:
 
     try:
         with quiet():
-            return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            processor = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            processor("")
     except Exception as error:  # as above
         raise RecipeError(
             f"model {folder}: its tokenizer cannot be opened: {first_line(error)}",
             fix="the folder needs tokenizer.json or its family's vocabulary files",
         ) from error
+    files = set(processor.vocab_files_names.values())
+    if files and not any((folder / name).is_file() for name in files):  # made up from the family, without a vocabulary
+        raise RecipeError(
+            f"model {folder}: its tokenizer has no vocabulary, so every word would be unknown",
+            fix=f"put one of these beside config.json: {', '.join(sorted(files))}",
+        )
+    return processor
 
 
 def _settle_padding(model: Any, processor: Any) -> None:
