@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,7 +29,9 @@ class NumberTargets(Targets):
         return Column("score", "target", parse_number, _SYNONYMS)
 
     def learn(self, examples: Sequence[Example]) -> Answers:
-        values = np.asarray([example.target for example in examples], dtype=np.float64)
+        widths = Counter(len(example.target) for example in examples)
+        width = max(widths, key=widths.__getitem__, default=0)  # rows of another width are unfit
+        values = np.asarray([row.target for row in examples if len(row.target) == width], dtype=np.float64)
         if len(values) < 2 or not (values.std(axis=0) > 0).all():
             where = examples[0].file if examples else "the training data"
             raise DataError(

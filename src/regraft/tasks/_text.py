@@ -15,15 +15,21 @@ from regraft.tasks._contract import Encoded, Inputs
 _TEXT = ("sentence", "review", "content", "body", "comment", "tweet", "document", "question", "premise", "sentence1",
          "text1", "message", "title", "文本", "内容", "评论", "句子", "正文")  # fmt: skip
 _PAIR = ("sentence2", "text2", "hypothesis", "answer", "文本2", "句子2")
-# Families that count positions from the padding index, and so have fewer than their config says.
+# Families that count positions from behind the padding index, and so have fewer than their config says.
 _SHIFTED = {
-    "roberta",
-    "xlm-roberta",
     "camembert",
-    "xlm-roberta-xl",
-    "mpnet",
-    "longformer",
     "data2vec-text",
+    "esm",
+    "ibert",
+    "lilt",
+    "longformer",
+    "luke",
+    "markuplm",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
     "xmod",
 }
 
@@ -85,8 +91,8 @@ class TextInputs(Inputs):
         limits = [self.max_length, int(min(processor.model_max_length, 1 << 30))]
         positions = getattr(config, "max_position_embeddings", None)
         if isinstance(positions, int) and positions > 0:
-            shift = (config.pad_token_id or 0) + 1 if getattr(config, "model_type", "") in _SHIFTED else 0
-            limits.append(positions - shift)
+            padding = max(1, getattr(config, "pad_token_id", None) or 1)  # 1 in all of them; fixed in MPNet's code
+            limits.append(positions - (padding + 1 if getattr(config, "model_type", "") in _SHIFTED else 0))
         return max(1, min(limits))
 
 
