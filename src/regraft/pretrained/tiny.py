@@ -14,6 +14,7 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 _NO_IDS = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"))
 _ENCODER = {**_SIZES, "max_position_embeddings": 66, "pad_token_id": 0}
+_TYPED = {"bert", "electra", "albert", "deberta-v2"}  # whose tokenizers tell the second text of a pair from the first
 
 # Each family: its config class, and what the config needs to be tiny.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -55,7 +56,7 @@ def tiny_model(folder: Path, *, family: str = "bert", words: Sequence[str] = (),
     import transformers
 
     name, sizes = FAMILIES[family]
-    tokenizer = _tokenizer(words)
+    tokenizer = _tokenizer(words, typed=family in _TYPED)
     settings = getattr(transformers, name)(**{"vocab_size": len(tokenizer), **sizes, **config})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -66,7 +67,7 @@ def tiny_model(folder: Path, *, family: str = "bert", words: Sequence[str] = (),
     return folder
 
 
-def _tokenizer(words: Sequence[str]) -> Any:
+def _tokenizer(words: Sequence[str], *, typed: bool) -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -86,4 +87,5 @@ def _tokenizer(words: Sequence[str]) -> Any:
         sep_token="[SEP]",
         mask_token="[MASK]",
         model_max_length=64,
+        model_input_names=["input_ids", *(["token_type_ids"] if typed else []), "attention_mask"],
     )
