@@ -269,10 +269,14 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def unknown_key(key: str, known: Iterable[str], origin: str) -> RecipeError:
     """The error for a key that does not exist, naming the nearest that does."""
-    known = list(known)
+    known = [name for name in known if not key.startswith(f"{name}.")]
     leaf = key.rsplit(".", 1)[-1]
     same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
-    guess = _FAMILIAR.get(leaf) or (same_leaf[0] if same_leaf else nearest(key, known))
+    guess = _FAMILIAR.get(leaf) or (same_leaf[0] if same_leaf else None)
+    if guess is None:
+        above = key.rpartition(".")[0]
+        beside = {name.rsplit(".", 1)[-1]: name for name in known if name.rpartition(".")[0] == above}
+        guess = beside.get(nearest(leaf, beside) or "") or (nearest(key, known) if not beside else None)
     if guess is None:
         by_leaf = nearest(leaf, [name.rsplit(".", 1)[-1] for name in known])
         guess = next((name for name in known if name.rsplit(".", 1)[-1] == by_leaf), None)
@@ -301,6 +305,7 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False|TRUE|FALSE)$"), list("tTfF")
 )
+_LINE_END = re.compile(r"[\x85\u2028\u2029]")
 _SCIENTIFIC = re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$")
 for _end in (_Loader, _Dumper):
     _end.add_implicit_resolver("tag:yaml.org,2002:float", _SCIENTIFIC, list("-+.0123456789"))
@@ -327,6 +332,12 @@ def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
     return int(value)
 
 
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    """In double quotes where a line could end that is none in a text file: elsewhere it would be read as a space."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if _LINE_END.search(value) else None)
+
+
+_Dumper.add_representer(str, _text)
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
