@@ -1,0 +1,177 @@
+"""Each strategy on a known anatomy: which parameters train, at which rate, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from regraft.errors import RecipeError
+from regraft.pretrained import Anatomy
+from regraft.recipe import StrategyOptions
+from regraft.strategies import Phase, make_strategy, phases, strategy_names
+
+DEPTH = 4
+PLACES = {
+    "bert.embeddings.words.weight": "embeddings.words.weight",
+    **{
+        f"bert.encoder.layer.{n}.{part}.weight": f"blocks.{n}.{part}.weight"
+        for n in range(DEPTH)
+        for part in ("attention", "output")
+    },
+    "bert.pooler.dense.weight": "pooler.dense.weight",
+    "classifier.weight": "head.classifier.weight",
+    "classifier.bias": "head.classifier.bias",
+}
+
+
+def _anatomy(
+    *, new: tuple[str, ...] = ("classifier.weight", "classifier.bias"), unused: tuple[str, ...] = ()
+) -> Anatomy:
+    blocks = tuple(
+        tuple(name for name, place in PLACES.items() if place.startswith(f"blocks.{n}.")) for n in range(DEPTH)
+    )
+    return Anatomy(
+        stem=("bert.embeddings.words.weight",),
+        blocks=blocks,
+        tail=("bert.pooler.dense.weight",),
+        head=("classifier.weight", "classifier.bias"),
+        places=PLACES,
+        sizes=dict.fromkeys(PLACES, 1),
+        new=frozenset(new),
+        unused=frozenset(unused),
+    )
+
+
+def _phases(
+    name: str, *, freeze: Any = (), train: Any = (), anatomy: Anatomy | None = None, **options: Any
+) -> list[Phase]:
+    strategy = make_strategy(StrategyOptions(name=name, **options))
+    return phases(strategy, anatomy or _anatomy(), epochs=3, freeze=freeze, train=train)
+
+
+def _rates(name: str, **options: Any) -> dict[str, float]:
+    """The rate of every parameter that trains, by its place."""
+    (phase,) = _phases(name, **options)
+    return {PLACES[parameter]: group.learning_rate for group in phase.groups for parameter in group.parameters}
+
+
+HEAD = {"head.classifier.weight", "head.classifier.bias"}
+
+
+def test_full_trains_everything_at_one_rate() -> None:
+    assert _rates("full", learning_rate=1e-4) == dict.fromkeys(PLACES.values(), 1e-4)
+
+
+def test_a_probe_trains_the_head_alone() -> None:
+    assert _rates("linear-probe", learning_rate=0.01) == dict.fromkeys(HEAD, 0.01)
+
+
+def test_a_probe_trains_a_new_pooler_too() -> None:
+    anatomy = _anatomy(new=("classifier.weight", "classifier.bias", "bert.pooler.dense.weight"))
+    assert set(_rates("linear-probe", anatomy=anatomy)) == {*HEAD, "pooler.dense.weight"}
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_top_layers_train_n_blocks_and_all_above(n: int) -> None:
+    blocks = {
+        place for place in PLACES.values() if place.startswith(tuple(f"blocks.{b}." for b in range(DEPTH - n, DEPTH)))
+    }
+    assert set(_rates("top-layers", n=n)) == {*blocks, "pooler.dense.weight", *HEAD}
+
+
+@pytest.mark.parametrize("n", [0, 5, -1])
+def test_top_layers_beyond_the_model_say_how_many_there_are(n: int) -> None:
+    with pytest.raises(RecipeError, match="choose 1 to 4"):
+        _phases("top-layers", n=n)
+
+
+def test_layer_decay_falls_by_block() -> None:
+    rates = _rates("full", learning_rate=1.0, layer_decay=0.5)
+    assert rates["head.classifier.weight"] == rates["pooler.dense.weight"] == 1.0
+    for block in range(DEPTH):
+        assert rates[f"blocks.{block}.attention.weight"] == rates[f"blocks.{block}.output.weight"]
+        assert rates[f"blocks.{block}.output.weight"] == pytest.approx(0.5 ** (DEPTH - block))
+    assert rates["embeddings.words.weight"] == pytest.approx(0.5 ** (DEPTH + 1))
+
+
+def test_layer_decay_of_top_layers_is_that_of_full() -> None:
+    full, top = (_rates(name, learning_rate=1.0, layer_decay=0.7) for name in ("full", "top-layers"))
+    assert top.items() <= full.items()
+
+
+@pytest.mark.parametrize("name", ["full", "top-layers"])
+def test_the_head_may_have_its_own_rate(name: str) -> None:
+    rates = _rates(name, learning_rate=1e-5, head_learning_rate=1e-2, layer_decay=0.9)
+    assert {rates[place] for place in HEAD} == {1e-2}
+    assert rates["pooler.dense.weight"] == 1e-5
+
+
+@pytest.mark.parametrize("name", strategy_names())
+def test_the_epochs_are_those_asked_for(name: str) -> None:
+    assert sum(phase.epochs for phase in _phases(name)) == 3
+
+
+@pytest.mark.parametrize("name", strategy_names())
+def test_a_parameter_is_in_one_group_and_the_head_trains(name: str) -> None:
+    for phase in _phases(name):
+        listed = [parameter for group in phase.groups for parameter in group.parameters]
+        assert len(listed) == len(set(listed)) == len(phase.trainable)
+        assert {"classifier.weight", "classifier.bias"} <= phase.trainable
+        assert all(group.learning_rate > 0 for group in phase.groups)
+
+
+@pytest.mark.parametrize("name", strategy_names())
+def test_what_the_head_ignores_never_trains(name: str) -> None:
+    anatomy = _anatomy(unused=("bert.pooler.dense.weight",))
+    assert all("bert.pooler.dense.weight" not in phase.trainable for phase in _phases(name, anatomy=anatomy))
+
+
+def test_asking_to_train_what_the_head_ignores_is_refused() -> None:
+    with pytest.raises(RecipeError, match="the head does not look at it"):
+        _phases("full", train=["pooler"], anatomy=_anatomy(unused=("bert.pooler.dense.weight",)))
+
+
+def test_freeze_takes_out() -> None:
+    rates = _rates("full", freeze=["embeddings", "blocks[:2]", "blocks.*.attention"])
+    assert set(rates) == {"blocks.2.output.weight", "blocks.3.output.weight", "pooler.dense.weight", *HEAD}
+
+
+def test_freeze_keeps_the_rates_of_the_rest() -> None:
+    before = _rates("full", layer_decay=0.5)
+    assert _rates("full", layer_decay=0.5, freeze=["blocks[1]"]).items() <= before.items()
+
+
+def test_train_puts_in_at_the_rate_of_the_strategy() -> None:
+    rates = _rates("linear-probe", learning_rate=0.5, train=["blocks[-1].attention", "pooler"])
+    assert rates == dict.fromkeys({"blocks.3.attention.weight", "pooler.dense.weight", *HEAD}, 0.5)
+
+
+def test_train_changes_nothing_that_trains_already() -> None:
+    assert _rates("full", layer_decay=0.5, train=["blocks[0]"]) == _rates("full", layer_decay=0.5)
+
+
+@pytest.mark.parametrize("way", ["freeze", "train"])
+def test_a_pattern_that_matches_nothing_stops(way: str) -> None:
+    with pytest.raises(RecipeError, match=r"there are: embeddings, blocks\[0\] … blocks\[3\], pooler, head"):
+        _phases("full", **{way: ["blocks[4]"]})
+
+
+def test_freezing_and_training_the_same_is_refused() -> None:
+    with pytest.raises(RecipeError, match="asked to be frozen and to be trained"):
+        _phases("full", freeze=["blocks[:2]"], train=["blocks[1]"])
+
+
+@pytest.mark.parametrize("pattern", ["head", "classifier.bias", "**", "*.bias"])
+def test_freezing_a_new_head_is_refused(pattern: str) -> None:
+    with pytest.raises(RecipeError, match="starts from random numbers"):
+        _phases("full", freeze=[pattern])
+
+
+def test_a_head_that_was_trained_before_may_be_frozen() -> None:
+    assert not HEAD & set(_rates("full", freeze=["head"], anatomy=_anatomy(new=())))
+
+
+def test_nothing_left_to_train_is_refused() -> None:
+    with pytest.raises(RecipeError, match="nothing is left to train"):
+        _phases("linear-probe", freeze=["head"], anatomy=_anatomy(new=()))
