@@ -15,6 +15,8 @@ from safetensors.torch import save_file
 from regraft import Tuned
 from tests.contracts.runs import CELLS, Cell, Runs
 
+pytestmark = pytest.mark.timeout(300)  # the first test makes all runs
+
 # Reads lines of JSON, one for each folder, and answers each with a line.
 PLAIN = """
 import json, sys
@@ -57,7 +59,7 @@ def opened(runs: Runs) -> dict[Cell, dict[str, Any]]:
         env={"HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": str(torch.get_num_threads())},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert said.returncode == 0, said.stderr

@@ -187,7 +187,7 @@ def test_a_hub_id_without_a_network_ends_soon_with_5(offline: str | None, tmp_pa
                    https_proxy=dead, http_proxy=dead, HF_ENDPOINT=None)  # fmt: skip
     assert said.returncode == 5, said.stderr
     assert "some-one/some-model: not a folder here, and the hub did not give it" in said.stdout
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 60  # no long retries
 
 
 def _python(code: str, *words: Any, **environment: str | None) -> subprocess.CompletedProcess[str]:
