@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft import evaluation
-from regraft.data import Example, load_splits, read_examples
+from regraft.data import Example, read_examples
 from regraft.errors import DataError, RecipeError
 from regraft.evaluation.outputs import features_of
-from regraft.preparation import Prepared, make_rows, open_model
+from regraft.preparation import Prepared, make_rows, open_model, read_data
 from regraft.recipe import Recipe, make_recipe, read_recipe
 from regraft.run import storage
 from regraft.training import Poll
@@ -60,7 +60,6 @@ def evaluate(
 def _to_score(model: Path, tuned: Tuned, data: str | None, overrides: Sequence[str]) -> tuple[Recipe, list[Example]]:
     """The options to score by, and the rows: those of a table, or the test rows of the run."""
     file = model / "recipe.yaml"
-    columns = tuned.task.columns()
     if data is None:
         if not file.is_file():
             raise RecipeError(
@@ -68,9 +67,15 @@ def _to_score(model: Path, tuned: Tuned, data: str | None, overrides: Sequence[s
                 fix="name a table: --data reviews.csv",
             )
         recipe = read_recipe(file, overrides)
-        columns = tuned.task.columns(label_separator=recipe.data.label_separator)
-        return recipe, load_splits(recipe.data, columns, seed=recipe.seed, stratify=tuned.task.targets.stratified).test
+        splits, answers = read_data(recipe, tuned.task)
+        if answers.names != tuned.answers.names:
+            raise DataError(
+                f"{recipe.data.train} now has the labels {', '.join(answers.names[:10])}; this model was tuned on others",
+                fix="tune again, or name the table to score: --data reviews.csv",
+            )
+        return recipe, splits.test
     recipe = make_recipe({"task": tuned.task_name, "data": {"train": data}}, overrides)
+    columns = tuned.task.columns(label_separator=recipe.data.label_separator)
     examples, _, _ = read_examples(data, columns, recipe.data)
     unfit = tuned.task.targets.unfit(examples, tuned.answers)
     if unfit:

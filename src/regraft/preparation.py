@@ -44,16 +44,9 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
         RecipeError, DataError, ResourceError, RefusedError: whatever does not fit.
     """
     task, strategy = make_task(recipe.task), make_strategy(recipe.strategy)
-    columns = task.columns(label_separator=recipe.data.label_separator)
     poll()
-    splits = load_splits(recipe.data, columns, seed=recipe.seed, stratify=task.targets.stratified)
-    answers = task.targets.learn(splits.train)
+    splits, answers = read_data(recipe, task)
     primary = _primary(recipe, task, answers)
-    splits = _only_fitting(splits, task, answers, recipe.data.on_bad_rows, columns)
-    if not splits.test:
-        raise RecipeError(
-            "no rows are left to score on", fix="give data.split.test a share, or name a table with data.test=…"
-        )
     poll()
     model = open_model(recipe, task, answers)
     chosen = phases(
@@ -70,6 +63,23 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     resolved = _resolved(recipe, task, strategy, device)
     plan = _plan(resolved, task, splits, model, chosen, loss, device, rows)
     return Prepared(resolved, task, splits, answers, model, chosen, loss, device, rows, primary, plan)
+
+
+def read_data(recipe: Recipe, task: Task) -> tuple[Splits, Answers]:
+    """The rows of each side, and what can be answered; the same each time.
+
+    Raises:
+        RecipeError, DataError: a row, a column or a side is missing or does not fit.
+    """
+    columns = task.columns(label_separator=recipe.data.label_separator)
+    splits = load_splits(recipe.data, columns, seed=recipe.seed, stratify=task.targets.stratified)
+    answers = task.targets.learn(splits.train)
+    splits = _only_fitting(splits, task, answers, recipe.data.on_bad_rows, columns)
+    if not splits.test:
+        raise RecipeError(
+            "no rows are left to score on", fix="give data.split.test a share, or name a table with data.test=…"
+        )
+    return splits, answers
 
 
 def open_model(recipe: Recipe, task: Task, answers: Answers) -> Pretrained:

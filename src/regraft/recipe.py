@@ -120,7 +120,7 @@ class TrainingOptions(Section):
 class EvaluationOptions(Section):
     primary: str | None = Field(None, description="The metric that decides; else the task's own.")
     batch_size: int = Field(64, ge=1)
-    resamples: int = Field(1000, ge=100, description="Bootstrap resamples behind each interval.")
+    resamples: int = Field(1000, ge=100, le=100_000, description="Bootstrap resamples behind each interval.")
     confidence: float = Field(0.95, gt=0.5, lt=1)
     baselines: bool = Field(True, description="Score the majority class and a linear probe on the untouched model too.")
 

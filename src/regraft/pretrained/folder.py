@@ -29,7 +29,10 @@ def model_folder(options: ModelOptions) -> Path:
         ResourceError: the hub cannot be reached.
         RefusedError: the folder holds pickled weights or asks for code to be run.
     """
-    folder = _found(options.name) or _fetched(options)
+    found = _found(options.name)
+    if found is not None and options.revision is not None:
+        raise RecipeError(f"model {options.name} is a folder here and has no revisions", fix="leave model.revision out")
+    folder = found or _fetched(options)
     check_folder(folder)
     return folder
 
