@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file, save_file
@@ -77,9 +78,9 @@ class Stage:
         return file
 
 
-def make_stage(folder: Path, *, rows: int = 120) -> Stage:
+def make_stage(folder: Path, *, rows: int = 120, **config: int) -> Stage:
     """A model that knows the words of the table."""
-    tiny_model(folder / "model", words=WORDS)
+    tiny_model(folder / "model", words=WORDS, **config)
     toy_table(folder / "reviews.csv", rows=rows)
     return Stage(folder)
 
@@ -119,7 +120,7 @@ def only_run(output: Path) -> Run | None:
 # Runs in other processes
 
 
-def fresh(*words: str, timeout: float = 100) -> subprocess.CompletedProcess[str]:
+def fresh(*words: str, timeout: float = 200) -> subprocess.CompletedProcess[str]:
     """A command of regraft in a new interpreter."""
     code = "from regraft.cli import main; main()"
     return subprocess.run(
@@ -153,8 +154,8 @@ def _command(log: str, words: tuple[str, ...]) -> None:
     main()
 
 
-def wait_until(happened: Callable[[], Any], process: BaseProcess, *, seconds: float = 60) -> Any:
-    """What ``happened`` gives once it is true, looking all the time; None if the process ends before."""
+def wait_until(happened: Callable[[], Any], process: BaseProcess, *, seconds: float = 150, every: float = 0.002) -> Any:
+    """What ``happened`` gives once it is true; None if the process ends before."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         found = happened()
@@ -162,15 +163,35 @@ def wait_until(happened: Callable[[], Any], process: BaseProcess, *, seconds: fl
             return found
         if not process.is_alive():
             return happened() or None
-        time.sleep(0.0005)
+        time.sleep(every)
     raise AssertionError("it did not happen in time")
 
 
-def ended(process: BaseProcess, *, seconds: float = 60) -> int:
+def ended(process: BaseProcess, *, seconds: float = 150) -> int:
     """The exit code; an error if the process takes longer."""
     process.join(seconds)
     assert process.exitcode is not None, f"still running after {seconds} s"
     return process.exitcode
+
+
+def ended_soon(process: BaseProcess, *, seconds: float = 5) -> int:
+    """The exit code; an error if the process works for longer than that. Its own clock counts, not the wall's, so
+    that a busy machine fails no test."""
+    before = working = _worked(process)
+    while process.is_alive():
+        working = max(working, _worked(process))
+        assert working - before < seconds, f"still at work after {seconds} s"
+        time.sleep(0.01)
+    return ended(process)
+
+
+def _worked(process: BaseProcess) -> float:
+    """Seconds of processor time that a process has used; 0 when it is gone."""
+    try:
+        times = psutil.Process(process.pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)
 
 
 # The loop by itself
