@@ -16,13 +16,13 @@ from regraft.errors import DataError, RecipeError
 from regraft.evaluation.outputs import features_of
 from regraft.preparation import Prepared, make_rows, open_model, read_data
 from regraft.recipe import Recipe, make_recipe, read_recipe
-from regraft.run import storage
+from regraft.run import Run, storage
 from regraft.training import Poll
 from regraft.tuned import Tuned
 
 
 def evaluate(
-    model: Path, *, data: str | None = None, overrides: Sequence[str] = (), predictions: Path | None = None
+    model: str | Path, *, data: str | None = None, overrides: Sequence[str] = (), predictions: Path | None = None
 ) -> dict[str, Any]:
     """Score a tuned model with intervals.
 
@@ -39,7 +39,7 @@ def evaluate(
         RecipeError, DataError: the model, the table or an option does not fit.
     """
     tuned = Tuned.load(model)
-    recipe, examples = _to_score(model, tuned, data, overrides)
+    recipe, examples = _to_score(Path(model), tuned, data, overrides)
     rows = make_rows(examples, tuned.task, tuned.answers, tuned.pretrained)
     options = recipe.evaluation
     outputs = tuned.outputs(rows.encoded, batch_size=options.batch_size)
@@ -59,21 +59,8 @@ def evaluate(
 
 def _to_score(model: Path, tuned: Tuned, data: str | None, overrides: Sequence[str]) -> tuple[Recipe, list[Example]]:
     """The options to score by, and the rows: those of a table, or the test rows of the run."""
-    file = model / "recipe.yaml"
     if data is None:
-        if not file.is_file():
-            raise RecipeError(
-                f"{model} is no run folder, so it has no test rows of its own",
-                fix="name a table: --data reviews.csv",
-            )
-        recipe = read_recipe(file, overrides)
-        splits, answers = read_data(recipe, tuned.task)
-        if answers.names != tuned.answers.names:
-            raise DataError(
-                f"{recipe.data.train} now has the labels {', '.join(answers.names[:10])}; this model was tuned on others",
-                fix="tune again, or name the table to score: --data reviews.csv",
-            )
-        return recipe, splits.test
+        return _own_rows(model, tuned, overrides)
     recipe = make_recipe({"task": tuned.task_name, "data": {"train": data}}, overrides)
     columns = tuned.task.columns(label_separator=recipe.data.label_separator)
     examples, _, _ = read_examples(data, columns, recipe.data)
@@ -84,6 +71,36 @@ def _to_score(model: Path, tuned: Tuned, data: str | None, overrides: Sequence[s
             fix="correct them, or tune again with such rows",
         )
     return recipe, examples
+
+
+def _own_rows(model: Path, tuned: Tuned, overrides: Sequence[str]) -> tuple[Recipe, list[Example]]:
+    """The test rows of the run that ``model`` is the folder of: the very rows it was scored on, or an error."""
+    run = Run(model)
+    if not run.recipe.is_file():
+        raise RecipeError(
+            f"{model} is no run folder, so it has no test rows of its own", fix="name a table: --data reviews.csv"
+        )
+    foreign = [override for override in overrides if not override.strip().startswith("evaluation.")]
+    if foreign:
+        raise RecipeError(
+            f"{foreign[0]} would change which rows these are", fix="only evaluation.… options go without --data"
+        )
+    recipe = read_recipe(run.recipe, overrides)
+    examples = read_data(recipe, tuned.task)[0].test
+    if run.predictions.is_file() and [example.id for example in examples] != _scored_ids(run):
+        raise DataError(
+            f"{recipe.data.test or recipe.data.train} has changed since the run: its test rows are others now",
+            fix="put the table back, or name the rows to score: --data reviews.csv",
+        )
+    return recipe, examples
+
+
+def _scored_ids(run: Run) -> list[str]:
+    import pyarrow.parquet as pq
+
+    with storage(run.predictions):
+        ids: list[str] = pq.read_table(run.predictions, columns=["id"])["id"].to_pylist()
+    return ids
 
 
 def compose_scores(
@@ -129,7 +146,7 @@ def score_baselines(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.floa
     }
 
 
-def write_predictions(path: Path, tuned: Tuned, examples: Sequence[Example], outputs: NDArray[np.float32]) -> None:
+def write_predictions(path: Path, tuned: Tuned, examples: Sequence[Example], outputs: NDArray[Any]) -> None:
     """One row for each example: where it came from, its inputs, target and answer. Written in chunks, whole or not.
 
     Raises:
@@ -162,7 +179,7 @@ def _columns(tuned: Tuned, pa: Any) -> list[tuple[str, Any]]:
     return [*where, *inputs, ("target", answer), ("prediction", answer), *more]
 
 
-def _answered(tuned: Tuned, examples: Sequence[Example], outputs: NDArray[np.float32]) -> Iterator[dict[str, Any]]:
+def _answered(tuned: Tuned, examples: Sequence[Example], outputs: NDArray[Any]) -> Iterator[dict[str, Any]]:
     names = [column.name for column in tuned.task.inputs.columns()]
     for example, scores in zip(examples, tuned.scores(outputs), strict=True):
         answer = tuned.task.targets.answer(scores, tuned.answers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -130,7 +131,20 @@ def _resolved(recipe: Recipe, task: Task, strategy: Strategy, device: Device) ->
         **_options(strategy),
     )
     training = recipe.training.model_copy(update={"precision": device.precision})
-    return recipe.model_copy(update={"task": task_options, "strategy": strategy_options, "training": training})
+    data = recipe.data.model_copy(
+        update={side: _absolute(getattr(recipe.data, side)) for side in ("train", "validation", "test")}
+    )
+    model = recipe.model.model_copy(update={"name": _absolute(recipe.model.name)})
+    return recipe.model_copy(
+        update={"task": task_options, "model": model, "data": data, "strategy": strategy_options, "training": training}
+    )
+
+
+def _absolute(path: str | None) -> str | None:
+    """A path that means the same from every folder; names of materials and models stay."""
+    if path is None or not os.path.exists(os.path.expanduser(path)):
+        return path
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _options(made: Any) -> dict[str, Any]:

@@ -163,6 +163,15 @@ class Recipe(Section):
     def _one_folder(cls, value: str | None) -> str | None:
         if value is not None and (not value.strip() or value in {".", ".."} or re.search(r"[/\\\0]", value)):
             raise ValueError("a run's name is the name of one folder, without / or \\")
+        if value is not None and not value.isprintable():
+            raise ValueError("a run's name has only characters that can be shown")
+        return value
+
+    @field_validator("output")
+    @classmethod
+    def _a_path(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError("a folder's name has only characters that can be shown")
         return value
 
 
@@ -193,14 +202,14 @@ _FAMILIAR = {
 }
 
 
-def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe and apply ``key.sub=value`` overrides.
 
     Raises:
         RecipeError: the file is missing, is not YAML, or asks for something unknown.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise RecipeError(f"{path}: {reason}", fix="name a recipe file; `regraft init` writes one") from None

@@ -134,12 +134,13 @@ def create_run(output: Path, name: str | None, default_name: str) -> Run:
         return Run(folder)
 
 
-def find_run(folder: Path) -> Run:
+def find_run(folder: str | Path) -> Run:
     """The run in ``folder``.
 
     Raises:
         RecipeError: there is none.
     """
+    folder = Path(folder)
     if not (folder / "recipe.yaml").is_file():
         raise RecipeError(
             f"{folder} is not a run folder (it has no recipe.yaml)",
@@ -201,12 +202,16 @@ def storage(path: Path) -> Iterator[None]:
 
 
 def _told(run: Run) -> dict[str, Any]:
-    values = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))
-    told = {"run": str(run.folder), "task": values["task"]["name"], "strategy": values["strategy"]["name"]}
+    try:
+        values = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))
+        told = {"run": str(run.folder), "task": values["task"]["name"], "strategy": values["strategy"]["name"]}
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return {"run": str(run.folder), "task": "", "strategy": "", "state": "recipe.yaml is not one of a run"}
     if run.scores.exists():
         scores = read_json(run.scores)
         best = scores["test"][scores["primary"]]
-        state = f"{scores['primary']} {best['value']:.3f} [{best['low']:.3f}, {best['high']:.3f}]"
+        shown = [f"{best[key]:.3f}" if best[key] is not None else "undefined" for key in ("value", "low", "high")]
+        state = f"{scores['primary']} {shown[0]} [{shown[1]}, {shown[2]}]"
         return {**told, "state": state, "scores": scores["test"]}
     steps = [event["step"] for event in run.history() if event["event"] == "checkpoint"]
     return {

@@ -48,14 +48,16 @@ class Tuned:
         Raises:
             RecipeError: an input lacks what the task reads.
         """
+        if not isinstance(inputs, Iterable):
+            raise RecipeError(f"inputs are of type {type(inputs).__name__}", fix="give a text, a mapping, or many")
         single = isinstance(inputs, str | Mapping)
         return list(self.stream([inputs] if single else inputs))  # type: ignore[list-item]
 
     def stream(self, inputs: Iterable[str | Mapping[str, Any]], *, batch_size: int = 64) -> Iterator[dict[str, Any]]:
         """Like ``predict``, one answer after the other, with a bounded number of inputs in memory."""
-        waiting = iter(inputs)
+        waiting = enumerate(inputs, start=1)
         while chunk := list(islice(waiting, _CHUNK)):
-            read = [self._parsed(item, index) for index, item in enumerate(chunk)]
+            read = [self.parsed(item, number) for number, item in chunk]
             encoded = self.task.inputs.encode(read, self.pretrained.processor, self.pretrained.config)
             scores = self.scores(self.outputs(encoded, batch_size=batch_size))
             yield from (self.task.targets.answer(row, self.answers) for row in scores)
@@ -69,11 +71,11 @@ class Tuned:
 
     def outputs(
         self, encoded: Sequence[Encoded], *, batch_size: int = 64, poll: Callable[[], None] = lambda: None
-    ) -> NDArray[np.float32]:
+    ) -> NDArray[Any]:
         """Logits, or numbers in the user's units, [n, answers.width]."""
         return self.answers.in_units(self.logits(encoded, batch_size=batch_size, poll=poll))
 
-    def scores(self, outputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    def scores(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
         """Calibrated probabilities, or the numbers themselves, [n, answers.width]."""
         return probabilities(outputs, self.answers.kind, temperature=self.temperature)
 
@@ -114,21 +116,28 @@ class Tuned:
         model.model.to(choose_device("fp32").device)
         return cls(model, task, name, answers, float(content["temperature"]))
 
-    def _parsed(self, item: str | Mapping[str, Any], index: int) -> dict[str, Any]:
+    def parsed(self, item: str | Mapping[str, Any], number: int) -> dict[str, Any]:
+        """One input as the task reads it.
+
+        Raises:
+            RecipeError: naming the input by its number and what it lacks.
+        """
         columns = self.task.inputs.columns()
+        if not isinstance(item, str | Mapping):
+            raise RecipeError(f"input {number} is of type {type(item).__name__}", fix="give a text or a mapping")
         values = {columns[0].name: item} if isinstance(item, str) else dict(item)
         read = {}
         for column in columns:
-            if column.name not in values:
+            if values.get(column.name) is None:
                 if column.required:
                     raise RecipeError(
-                        f"input {index + 1} has no {column.name!r}", fix=f"give it as {{{column.name!r}: …}}"
+                        f"input {number} has no {column.name!r}", fix=f"give it as {{{column.name!r}: …}}"
                     )
                 continue
             try:
                 read[column.name] = column.parse(values[column.name])
             except ValueError as error:
-                raise RecipeError(f"input {index + 1}: {column.name!r} {error}") from None
+                raise RecipeError(f"input {number}: {column.name!r} {error}") from None
         return read
 
 

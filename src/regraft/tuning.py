@@ -7,8 +7,10 @@ import platform
 import shlex
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 
 from regraft import evaluation
 from regraft.assessment import compose_scores, score_baselines, write_predictions
-from regraft.errors import Interrupted, TrainingError
+from regraft.errors import Interrupted, RecipeError, TrainingError
 from regraft.fingerprint import digest, tensors_sha256
 from regraft.preparation import Prepared, make_rows, prepare
 from regraft.recipe import Recipe, read_recipe, to_yaml
@@ -29,6 +31,7 @@ from regraft.training import Event, Loop, Material, Poll, Rows, Verdict, checkpo
 from regraft.tuned import Tuned
 from regraft.version import __version__
 
+_TRAINING = threading.Lock()
 _PROBE_ROWS = 64  # rows on which the saved model is compared with the one in memory
 
 
@@ -63,9 +66,9 @@ def tune_events(recipe: Recipe) -> Generator[Event, None, Outcome]:
     Raises:
         RegraftError: the error tree tells which and why; a run folder that was begun can be resumed.
     """
-    with stoppable() as stop:
+    with _alone(), stoppable() as stop:
         prepared = prepare(recipe, poll=_nothing_to_save(stop))
-        run = create_run(Path(recipe.output).expanduser(), recipe.name, default_run_name(recipe))
+        run = create_run(Path(os.path.expanduser(recipe.output)), recipe.name, default_run_name(recipe))
         with run.locked():
             write_text(
                 run.recipe,
@@ -83,7 +86,7 @@ def resume_events(run: Run) -> Generator[Event, None, Outcome]:
     Raises:
         RecipeError: the run is in use, or its recipe has been changed.
     """
-    with stoppable() as stop, run.locked():
+    with _alone(), stoppable() as stop, run.locked():
         _sweep(run)
         found, passed_over = checkpoint.newest(run.checkpoints)
         recipe = read_recipe(run.recipe)
@@ -98,6 +101,21 @@ def resume_events(run: Run) -> Generator[Event, None, Outcome]:
             Event("resume", {"step": found.step if found else 0, "from": found.folder.name if found else None}),
         )
         return (yield from _run(prepared, run, stop, found=found))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One run at a time in a process: they would share torch's random numbers, and the lock of a folder is a process's.
+
+    Raises:
+        RecipeError: another one has begun and not ended.
+    """
+    if not _TRAINING.acquire(blocking=False):
+        raise RecipeError("another run is going on in this process", fix="let it end, or use a process for each")
+    try:
+        yield
+    finally:
+        _TRAINING.release()
 
 
 def default_run_name(recipe: Recipe) -> str:
@@ -115,8 +133,8 @@ def _run(
     yield Event("plan", prepared.plan.to_json())
     try:
         loop = _loop(prepared, run, stop)
-        if found is not None:
-            loop.resume(found)
+        if found is not None and loop.resume(found):
+            yield Event("stage", {"doing": f"uses {torch.get_num_threads()} threads, as the run did before"})
         for event in loop.events():
             yield _recorded(run, event)
         best_step = loop.use_best()
@@ -261,7 +279,8 @@ def _origin(prepared: Prepared) -> dict[str, str]:
 
     Of the recipe, what only decides where and how often things are kept is left out.
     """
-    values = prepared.recipe.model_dump(mode="json", exclude={"output", "name", "evaluation"})
+    values = prepared.recipe.model_dump(mode="json", exclude={"output", "name"})
+    values["evaluation"] = prepared.primary
     for harmless in ("checkpoint", "workers"):
         del values["training"][harmless]
     sides = (prepared.splits.train, prepared.splits.validation)

@@ -6,6 +6,7 @@ Results go to stdout, progress and messages to stderr. Nothing heavy is imported
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -17,6 +18,11 @@ def main() -> None:
     """Run the command line and exit with the code of DESIGN: 0 ok, 2 recipe, 3 data, 4 training, 5 resources, …"""
     from regraft.errors import RegraftError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character still gets the rest
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a line in another encoding is told of, the others answered
     try:
         _app()()
     except RegraftError as error:

@@ -24,7 +24,9 @@ def answer_texts(tuned: Tuned, texts: Sequence[str], *, batch_size: int) -> None
 def answer_stdin(tuned: Tuned, *, batch_size: int) -> None:
     """Answer the lines of stdin: a text each, or a JSON object with the task's inputs."""
     lines = ((number, line.strip()) for number, line in enumerate(sys.stdin, start=1))
-    _answer(tuned, (({"row": number}, _line(line)) for number, line in lines if line), batch_size=batch_size)
+    _answer(
+        tuned, (({"row": number}, _line(tuned, line, number)) for number, line in lines if line), batch_size=batch_size
+    )
 
 
 def answer_file(tuned: Tuned, file: str, columns: Sequence[str], *, batch_size: int) -> None:
@@ -55,14 +57,14 @@ def _answer(tuned: Tuned, items: Iterable[tuple[dict[str, Any], dict[str, Any] |
         raise DataError(f"{failed} rows could not be read; their lines say why", fix="correct them and run again")
 
 
-def _line(line: str) -> dict[str, Any] | str:
-    if not line.startswith("{"):
-        return {"text": line}
+def _line(tuned: Tuned, line: str, number: int) -> dict[str, Any] | str:
+    """What a line asks, or what is wrong with it."""
     try:
-        value = json.loads(line)
+        return tuned.parsed(json.loads(line) if line.startswith("{") else line, number)
     except (ValueError, RecursionError) as error:
         return f"not valid JSON: {error}"
-    return value if isinstance(value.get("text"), str) and value["text"].strip() else 'no text: give it as {"text": …}'
+    except RecipeError as error:
+        return error.problem
 
 
 def _pair(column: str) -> tuple[str, str]:

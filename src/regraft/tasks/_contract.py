@@ -38,11 +38,11 @@ class Answers:
         """How many columns an output has."""
         return len(self.names)
 
-    def in_units(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    def in_units(self, outputs: NDArray[np.float32]) -> NDArray[Any]:
         """Outputs [n, width] in the user's units; logits of classes and labels as they are."""
         if not self.scale:
             return outputs
-        return np.asarray(outputs * np.asarray(self.scale) + np.asarray(self.mean), dtype=np.float32)
+        return np.asarray(outputs.astype(np.float64) * np.asarray(self.scale) + np.asarray(self.mean))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from regraft.errors import DataError
 from regraft.tasks import _losses
 from regraft.tasks._contract import Answers, Loss, Output, Targets
 
+_FARTHEST = 1_000.0  # spreads; at this distance fp32 still resolves a ten-thousandth of one
 _SYNONYMS = ("label", "target", "value", "rating", "y", "stars", "number", "分数", "评分", "得分", "数值")
 
 
@@ -84,13 +85,16 @@ class NumberTargets(Targets):
         )
 
     def finish(self, model: nn.Module, answers: Answers, head: Sequence[str]) -> Answers:
-        """Fold mean and scale into the last linear layer, so that the saved model gives values in the user's units."""
+        """Fold mean and scale into the last linear layer, so that the saved model gives values in the user's units.
+
+        Where fp32 could not hold them they stay beside the model, and values are made in double precision.
+        """
         last = [
             module
             for path, module in model.named_modules()
             if isinstance(module, nn.Linear) and f"{path}.bias" in head and module.out_features == answers.width
         ][-1:]
-        if not last or not answers.scale:
+        if not last or not answers.scale or _far_from_zero(answers):
             return answers
         scale, mean = torch.tensor(answers.scale), torch.tensor(answers.mean)
         with torch.no_grad():
@@ -101,6 +105,11 @@ class NumberTargets(Targets):
     def answer(self, scores: NDArray[np.float64], answers: Answers) -> dict[str, Any]:
         values = [float(value) for value in scores]
         return {"prediction": values[0] if answers.width == 1 else values}
+
+
+def _far_from_zero(answers: Answers) -> bool:
+    """Whether fp32 has too few digits for values whose mean is so much larger than their spread (dates, ids)."""
+    return any(abs(mean) > _FARTHEST * scale for mean, scale in zip(answers.mean, answers.scale, strict=True))
 
 
 def parse_number(cell: Any) -> tuple[float, ...]:

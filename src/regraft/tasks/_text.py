@@ -105,6 +105,10 @@ def parse_text(cell: Any) -> str:
     text = cell.strip()
     if not text:
         raise ValueError("is empty; a text is needed")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds bytes that are no text; is it in another encoding?") from None
     return text
 
 

@@ -127,8 +127,8 @@ class Loop:
             -total_steps(len(material.rows.examples), material.phases, material.options.batch_size) // 2000
         )
 
-    def resume(self, found: checkpoint.Checkpoint) -> None:
-        """Go on from a checkpoint.
+    def resume(self, found: checkpoint.Checkpoint) -> bool:
+        """Go on from a checkpoint. Returns whether the number of threads had to be set to what it was.
 
         Raises:
             CheckpointError: it belongs to another recipe, other data or another pretrained model.
@@ -147,6 +147,11 @@ class Loop:
                 f"{found.folder} does not fit: its frozen weights differ from the pretrained model's",
                 fix="start a new run with `regraft tune`",
             )
+        threads = int(found.state.get("threads", torch.get_num_threads()))
+        changed = threads != torch.get_num_threads()
+        if changed:
+            torch.set_num_threads(threads)  # sums over another number of threads round otherwise
+        return changed
 
     def events(self) -> Iterator[Event]:
         """Train to the end.
@@ -322,7 +327,7 @@ class Loop:
     def _publish(self) -> Event:
         tensors = self._tensors()
         self._require_finite(tensors["weights"])
-        state = {**asdict(self.state), "origin": dict(self._m.origin)}
+        state = {**asdict(self.state), "origin": dict(self._m.origin), "threads": torch.get_num_threads()}
         folder = checkpoint.publish(self._m.checkpoints, self.state.step, state, tensors)
         checkpoint.prune(self._m.checkpoints, keep=self._m.options.checkpoint.keep, newest=self.state.step)
         return Event("checkpoint", {"step": self.state.step, "folder": folder.name})
