@@ -397,18 +397,22 @@ ODD = [
 ]
 
 
+def printable(text: str) -> str:
+    return "".join(character for character in text if character.isprintable() and character not in "/\\")
+
+
 @pytest.mark.parametrize("text", ODD)
 def test_any_text_comes_back(text: str) -> None:
-    recipe = make_recipe(
-        {**SMALL, "data": {"train": text, "columns": {"text": text}}, "name": text.replace("/", "") + "n"}
-    )
+    recipe = make_recipe({**SMALL, "data": {"train": text, "columns": {"text": text}}, "name": printable(text) + "n"})
     assert make_recipe(parse_yaml(to_yaml(recipe, header="a\nb"), origin="r.yaml")) == recipe
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(min_size=1).filter(lambda text: not any("\ud800" <= c <= "\udfff" for c in text)))
 def test_every_text_comes_back(text: str) -> None:
-    recipe = make_recipe({**SMALL, "data": text, "output": text, "strategy": {"name": "full", "freeze": [text]}})
+    recipe = make_recipe(
+        {**SMALL, "data": text, "output": printable(text), "strategy": {"name": "full", "freeze": [text]}}
+    )
     assert make_recipe(parse_yaml(to_yaml(recipe), origin="r.yaml")) == recipe
 
 
@@ -628,3 +632,10 @@ def test_many_random_recipes_end_with_2(
     text: str, overrides: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     _read(text, overrides, tmp_path_factory.getbasetemp())
+
+
+@pytest.mark.parametrize("key", ["name", "output"])
+@pytest.mark.parametrize("text", ["red\x1b[31m", "a\nb", "a\0b", "\ud800"])
+def test_folders_are_called_what_can_be_shown(key: str, text: str) -> None:
+    with pytest.raises(RecipeError, match=key):
+        make_recipe({**SMALL, key: text})

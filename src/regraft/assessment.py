@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from regraft import evaluation
 from regraft.data import Example, read_examples
+from regraft.data.table import read_header
 from regraft.errors import DataError, RecipeError
 from regraft.evaluation.outputs import features_of
 from regraft.preparation import Prepared, make_rows, open_model, read_data
@@ -61,7 +62,7 @@ def _to_score(model: Path, tuned: Tuned, data: str | None, overrides: Sequence[s
     """The options to score by, and the rows: those of a table, or the test rows of the run."""
     if data is None:
         return _own_rows(model, tuned, overrides)
-    recipe = make_recipe({"task": tuned.task_name, "data": {"train": data}}, overrides)
+    recipe = reading_recipe(model, tuned, data, overrides)
     columns = tuned.task.columns(label_separator=recipe.data.label_separator)
     examples, _, _ = read_examples(data, columns, recipe.data)
     unfit = tuned.task.targets.unfit(examples, tuned.answers)
@@ -71,6 +72,21 @@ def _to_score(model: Path, tuned: Tuned, data: str | None, overrides: Sequence[s
             fix="correct them, or tune again with such rows",
         )
     return recipe, examples
+
+
+def reading_recipe(model: str | Path, tuned: Tuned, data: str, overrides: Sequence[str]) -> Recipe:
+    """How to read a table for a tuned model: as its run read its own, where there is a run, and as overridden.
+
+    Of the run's columns those count that the table has.
+    """
+    reading: dict[str, Any] = {"train": data}
+    run = Run(Path(model))
+    if run.recipe.is_file():
+        asked = read_recipe(run.recipe).data
+        reading |= {"encoding": asked.encoding, "delimiter": asked.delimiter, "label_separator": asked.label_separator}
+        header = read_header(data, make_recipe({"task": tuned.task_name, "data": reading}, overrides).data)
+        reading["columns"] = {ours: theirs for ours, theirs in asked.columns.items() if theirs in header}
+    return make_recipe({"task": tuned.task_name, "data": reading}, overrides)
 
 
 def _own_rows(model: Path, tuned: Tuned, overrides: Sequence[str]) -> tuple[Recipe, list[Example]]:

@@ -96,7 +96,11 @@ class CheckpointOptions(Section):
 
 
 class TrainingOptions(Section):
-    epochs: int = Field(3, ge=1)
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        description="Passes over the data; null for 3, or on few rows as many as make 300 steps, up to 20.",
+    )
     batch_size: int = Field(16, ge=1, description="Examples per optimizer step, however many passes that takes.")
     accumulation: int = Field(1, ge=1, description="Passes per optimizer step; more take less memory.")
     max_tokens: int = Field(

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from regraft.errors import RecipeError
 from regraft.fingerprint import draw
 from regraft.pretrained.tiny import FAMILIES, tiny_model
 
@@ -25,8 +26,13 @@ def toy_table(file: str | Path, *, rows: int = 120, kind: str = "classes", seed:
         file: ``.csv`` or ``.jsonl``.
         kind: "classes" (label good or bad), "labels" (which of good and bad occurs), "numbers" (good minus bad words),
             "pairs" (do text and text_pair agree).
+
+    Raises:
+        RecipeError: the file exists already.
     """
     file = Path(file)
+    if file.exists():
+        raise RecipeError(f"{file} exists already", fix="name another file: toy data replaces nothing")
     made = [_row(number, kind, seed) for number in range(rows)]
     if file.suffix == ".jsonl":
         file.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")

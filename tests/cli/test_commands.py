@@ -148,6 +148,32 @@ def test_init_prints_the_schema_with_the_options_of_tasks_and_strategies(command
     assert "focal_gamma" in schema["$defs"]["TaskOptions"]["properties"]
 
 
+def test_predict_reads_a_file_as_the_run_read_its_table(command, place, tmp_path):
+    table = tmp_path / "own.csv"
+    text = (place / "reviews.csv").read_text().replace("text,label", "what was said,verdict", 1)
+    table.write_bytes(text.encode("utf-16"))
+    given = ["tune", "--data", table, "--task", "text-classification", "--model", place / "model", "-q"]
+    columns = ["data.columns.text=what was said", "data.columns.label=verdict", "data.encoding=utf-16"]
+    assert command(*given, *columns, f"output={tmp_path}", "name=own", "training.epochs=1").code == 0
+    assert len(command("predict", tmp_path / "own", "--file", table).out.splitlines()) == 120
+    assert command("evaluate", tmp_path / "own", "--data", table).code == 0
+
+
+def test_predict_takes_data_options_for_a_file(command, tuned_run, tmp_path):
+    table = tmp_path / "other.csv"
+    table.write_text("a;b\nx;a good film\n")
+    assert command("predict", tuned_run, "--file", table, "data.columns.text=b").code == 0
+    assert command("predict", tuned_run, "--file", table, "a text").code == 2
+
+
+def test_init_writes_the_options_of_task_and_strategies(command, tmp_path):
+    command("init", tmp_path / "r.yaml")
+    written = (tmp_path / "r.yaml").read_text()
+    assert all(
+        key in written for key in ("learning_rate:", "layer_decay:", "max_length:", "name: top-layers", "cosine")
+    )
+
+
 def test_version_is_told(command):
     assert command("--version").out.startswith("regraft ")
 

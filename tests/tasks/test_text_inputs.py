@@ -71,9 +71,17 @@ def test_what_is_cut_is_noted(tmp_path: Path) -> None:
     opened = _opened(tmp_path)
     inputs = TextInputs(9)
     encoded = _encoded(opened, LONG, "good", longest=9)
-    note = inputs.shortened(encoded, opened.processor, opened.config)
-    assert note == "1 of 2 texts fill the 9 tokens that are read; longer ones are cut"
-    assert inputs.shortened(encoded[1:], opened.processor, opened.config) is None
+    notes = inputs.remarks(encoded, opened.processor, opened.config)
+    assert notes[0] == "1 of 2 texts fill the 9 tokens that are read; longer ones are cut"
+    assert inputs.remarks(encoded[1:], opened.processor, opened.config) == []
+
+
+def test_words_that_the_model_does_not_know_are_noted(tmp_path: Path) -> None:
+    opened = _opened(tmp_path)
+    inputs = TextInputs(9)
+    encoded = _encoded(opened, "这 是 一 部 好 电影", longest=9)
+    (note,) = inputs.remarks(encoded, opened.processor, opened.config)
+    assert "unknown to the model" in note
 
 
 def test_texts_and_pairs_go_together(tmp_path: Path) -> None:

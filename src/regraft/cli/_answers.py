@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from regraft.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
+    from regraft.recipe import Recipe
     from regraft.tuned import Tuned
 
 _CHUNK = 512
@@ -29,13 +30,11 @@ def answer_stdin(tuned: Tuned, *, batch_size: int) -> None:
     )
 
 
-def answer_file(tuned: Tuned, file: str, columns: Sequence[str], *, batch_size: int) -> None:
-    """Answer the rows of a table."""
+def answer_file(tuned: Tuned, file: str, recipe: Recipe, *, batch_size: int) -> None:
+    """Answer the rows of a table, read as the recipe says."""
     from regraft.data import BadRow, stream_examples
-    from regraft.recipe import DataOptions
 
-    named = dict(_pair(column) for column in columns)
-    rows = stream_examples(file, tuned.task.columns(), DataOptions(train=file, columns=named), targets=False)
+    rows = stream_examples(file, tuned.task.columns(), recipe.data, targets=False)
     items = (
         ({"row": row.row}, f"column {row.column!r}: {row.reason}" if row.column else row.reason)
         if isinstance(row, BadRow)
@@ -65,13 +64,6 @@ def _line(tuned: Tuned, line: str, number: int) -> dict[str, Any] | str:
         return f"not valid JSON: {error}"
     except RecipeError as error:
         return error.problem
-
-
-def _pair(column: str) -> tuple[str, str]:
-    name, equals, theirs = column.partition("=")
-    if not equals:
-        raise RecipeError(f"--column {column}", fix="write --column text=review")
-    return name, theirs
 
 
 def _print(values: Iterable[Any] | Iterator[Any]) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
 
 from regraft import extensions
 from regraft.errors import RecipeError
-from regraft.recipe import Recipe, TaskOptions, make_recipe
+from regraft.recipe import Recipe, StrategyOptions, TaskOptions, make_recipe
 from regraft.run import write_text
-from regraft.strategies import Strategy, strategy_names
+from regraft.strategies import Strategy, make_strategy, strategy_names
 from regraft.tasks import Task, make_task, task_names
 
 
@@ -25,12 +26,14 @@ def write_starter(file: Path, *, data: str, task: str) -> Path:
     """
     if file.exists():
         raise RecipeError(f"{file} exists already", fix="name another file")
-    make_task(TaskOptions(name=task))
+    made = make_task(TaskOptions(name=task))
     recipe = make_recipe({"task": task, "data": data})
+    own = {"task": _options(made), "strategy": _options(make_strategy(recipe.strategy))}
     lines = [
         f"# Tune with: regraft tune {file}    See what would happen: regraft plan {file}",
         f"# Tasks: {', '.join(task_names())}. Strategies: {', '.join(strategy_names())}.",
-        *_lines(Recipe, recipe.model_dump(mode="json"), ""),
+        *_lines(Recipe, recipe.model_dump(mode="json"), "", own),
+        *_other_strategies(recipe.strategy.name),
     ]
     write_text(file, "\n".join(lines) + "\n")
     return file
@@ -61,18 +64,38 @@ def recipe_schema() -> dict[str, Any]:
     return whole
 
 
-def _lines(section: type[BaseModel], values: dict[str, Any], indent: str) -> Iterator[str]:
+def _options(made: Any) -> dict[str, Any]:
+    return {field.name: getattr(made, field.name) for field in fields(made)}
+
+
+def _other_strategies(chosen: str) -> Iterator[str]:
+    for name in strategy_names():
+        if name != chosen:
+            yield f"# strategy: {_plain({'name': name, **_options(make_strategy(StrategyOptions(name=name)))})}"
+
+
+def _lines(
+    section: type[BaseModel], values: dict[str, Any], indent: str, own: dict[str, dict[str, Any]]
+) -> Iterator[str]:
     for name, field in section.model_fields.items():
         value = values[name]
-        comment = f"  # {field.description}" if field.description else ""
+        told = ". ".join(part.rstrip(".") for part in (field.description, _choices(field.annotation)) if part)
+        comment = f"  # {told}." if told else ""
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield f"{indent}{name}:"
-            yield from _lines(inner, value, indent + "  ")
+            yield from _lines(inner, value, indent + "  ", {})
+            yield from (f"{indent}  {key}: {_plain(option)}" for key, option in own.get(name, {}).items())
         elif name == "name" and value is None:
             yield f"# {indent}name: my-run{comment}"
         else:
             yield f"{indent}{name}: {_plain(value)}{comment}"
+
+
+def _choices(kind: Any) -> str:
+    """What a key may be, where it is one of a few words."""
+    words = [word for word in get_args(kind) if isinstance(word, str)] if get_origin(kind) is Literal else []
+    return f"One of: {', '.join(words)}" if words else ""
 
 
 def _plain(value: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm
 
 from regraft.evaluation.metrics import Array, Floats, Metric, find_metric, kind_of, measure
 from regraft.fingerprint import draw
@@ -13,6 +14,8 @@ from regraft.fingerprint import draw
 _BLOCK = 200_000  # weights made at once: 1.6 MB, which stay in the processor's cache
 _AFFORDABLE = 300_000_000  # weights times classes for one metric: a few seconds
 _FEWEST = 200
+
+_SHARES = {"accuracy", "balanced_accuracy", "macro_f1", "micro_f1"}  # 1 where every row is right
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ def bootstrap(
     sorted out for many classes and rows (above 3e8 weights in all), it uses the first of the resamples only,
     never fewer than 200. Resamples in which a metric is undefined are left out of its interval.
 
+    Where every row is right, or every row wrong, accuracy and F1 have the Wilson interval of that share instead, and
+    the ends of AUC are undefined: resamples of equal rows are equal.
+
     Raises:
         RecipeError: a name is not a metric for this kind of answers.
     """
@@ -41,7 +47,26 @@ def bootstrap(
         return dict.fromkeys(names, Estimate(float("nan"), float("nan"), float("nan")))
     drawn = _resampled(metrics, target, scores, resamples, seed)
     values = measure(names, target, scores)
-    return {name: Estimate(values[name], *percentiles(drawn[name], confidence)) for name in names}
+    return {name: _estimate(name, values[name], drawn[name], len(target), confidence) for name in names}
+
+
+def wilson(share: float, rows: int, confidence: float) -> tuple[float, float]:
+    """The score interval of a share of so many rows (Wilson, 1927); it has a width where all rows agree."""
+    z = float(norm.ppf((1 + confidence) / 2))
+    centre = (share + z * z / (2 * rows)) / (1 + z * z / rows)
+    reach = z / (1 + z * z / rows) * float(np.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows)))
+    return (0.0 if share == 0 else centre - reach), (1.0 if share == 1 else centre + reach)
+
+
+def _estimate(name: str, value: float, drawn: Floats, rows: int, confidence: float) -> Estimate:
+    """Resampling rows that are all right, or all wrong, shows no spread: then the share of right rows decides."""
+    low, high = percentiles(drawn, confidence)
+    if low == high == value and value in {0.0, 1.0}:
+        if name in _SHARES:
+            low, high = wilson(value, rows, confidence)
+        elif name == "auc":
+            low = high = float("nan")
+    return Estimate(value, low, high)
 
 
 def resampled_weights(rows: int, *, resamples: int, seed: int) -> Iterator[Floats]:

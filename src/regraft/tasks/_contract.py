@@ -83,8 +83,8 @@ class Inputs(ABC):
         """The length of an encoded example, in the unit of ``training.max_tokens``."""
 
     @abstractmethod
-    def shortened(self, encoded: Sequence[Encoded], processor: Any, config: Any) -> str | None:
-        """A note on what had to be cut, or None."""
+    def remarks(self, encoded: Sequence[Encoded], processor: Any, config: Any) -> list[str]:
+        """Notes on what was cut, or on what the model does not know."""
 
     @abstractmethod
     def collate(self, encoded: Sequence[Encoded], processor: Any) -> dict[str, Tensor]:

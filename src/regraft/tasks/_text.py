@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from regraft.tasks._contract import Encoded, Inputs
 _TEXT = ("sentence", "review", "content", "body", "comment", "tweet", "document", "question", "premise", "sentence1",
          "text1", "message", "title", "文本", "内容", "评论", "句子", "正文")  # fmt: skip
 _PAIR = ("sentence2", "text2", "hypothesis", "answer", "文本2", "句子2")
+_STRANGE = 0.1  # share of unknown tokens above which a note is due
 # Families that count positions from behind the padding index, and so have fewer than their config says.
 _SHIFTED = {
     "camembert",
@@ -64,14 +66,14 @@ class TextInputs(Inputs):
     def length(self, encoded: Encoded) -> int:
         return len(encoded["input_ids"])
 
-    def shortened(self, encoded: Sequence[Encoded], processor: Any, config: Any) -> str | None:
+    def remarks(self, encoded: Sequence[Encoded], processor: Any, config: Any) -> list[str]:
         limit = self._limit(processor, config)
         full = sum(self.length(row) >= limit for row in encoded)
-        return (
-            f"{full} of {len(encoded)} texts fill the {limit} tokens that are read; longer ones are cut"
-            if full
-            else None
-        )
+        cut = f"{full} of {len(encoded)} texts fill the {limit} tokens that are read; longer ones are cut"
+        tokens = Counter(token for row in encoded for token in row["input_ids"])
+        unknown = tokens[processor.unk_token_id] / max(1, tokens.total())
+        strange = f"{unknown:.0%} of the tokens are unknown to the model: was it trained on this language?"
+        return [remark for remark, said in ((cut, full > 0), (strange, unknown > _STRANGE)) if said]
 
     def collate(self, encoded: Sequence[Encoded], processor: Any) -> dict[str, Tensor]:
         """input_ids, attention_mask and what else the tokenizer gives, int64 [n, longest], padded on its own side."""
