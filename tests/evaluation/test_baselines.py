@@ -83,9 +83,3 @@ def test_awkward_training_rows(kind: str, target: np.ndarray) -> None:
         scores = linear_probe(kind, features[:rows], target[:rows], features, seed=0, classes=classes)
         assert scores.shape == (20, classes)
         assert np.isfinite(scores).all()
-
-
-@pytest.mark.slow
-def test_a_real_size_takes_seconds() -> None:
-    train, target = clusters(8500, 2, features=384)
-    linear_probe("classes", train, target, train[:1000], seed=0, classes=2)
