@@ -74,3 +74,14 @@ def test_little_of_a_batch_is_padding() -> None:
     random_batches = sum(len(batch) * max(lengths[place] for place in batch) for batch in chance)
     assert 1 - real / padded < 0.08
     assert 1 - real / random_batches > 0.4, "in random batches most would be padding"
+
+
+def test_the_order_of_the_rows_in_the_file_changes_no_batch() -> None:
+    ids = [f"id{number}" for number in range(300)]
+    lengths = [3 + number * 7 % 40 for number in range(300)]
+    turned = list(range(300))[::-1]
+    first = step_batches(ids, lengths, seed=1, epoch=2, batch_size=8)
+    second = step_batches([ids[n] for n in turned], [lengths[n] for n in turned], seed=1, epoch=2, batch_size=8)
+    assert [[ids[place] for place in batch] for batch in first] == [
+        [ids[turned[place]] for place in batch] for batch in second
+    ]

@@ -23,7 +23,7 @@ def step_batches(
     for start in range(0, len(order), size):
         window = sorted(order[start : start + size], key=lambda place: lengths[place])
         batches.extend(window[first : first + batch_size] for first in range(0, len(window), batch_size))
-    return sorted(batches, key=lambda batch: draw("batch", seed, epoch, ids[batch[0]], batch[0]))
+    return sorted(batches, key=lambda batch: (draw("batch", seed, epoch, ids[batch[0]]), batch[0]))
 
 
 def passes(batch: Sequence[int], lengths: Sequence[int], *, accumulation: int, max_tokens: int) -> Iterator[list[int]]:
