@@ -176,14 +176,28 @@ def _product(left: Tensor, right: Tensor, factor: float) -> Tensor:
 
 
 def _drop(probabilities: Tensor, dropout: float) -> float:
-    """Make a random part of them negative, in place. Returns the share that stays, to 16 bits."""
-    dropped = min(round(dropout * 2**16), 2**16 - 1)
+    """Make a random part of them negative, in place. Returns the share that stays."""
     bits = _BITS[probabilities.element_size()]
-    words = torch.empty(-(-probabilities.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    draws = words.view(torch.int16)[: probabilities.numel()].view(probabilities.shape)
-    signs = draws.lt_(dropped - 2**15).to(bits).mul_(torch.iinfo(bits).min)
-    probabilities.view(bits).bitwise_or_(signs)
-    return 1 - dropped / 2**16
+    dropped, share = draw_dropped(probabilities.shape, dropout)
+    probabilities.view(bits).bitwise_or_(dropped.to(bits).mul_(torch.iinfo(bits).min))
+    return share
+
+
+def draw_dropped(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
+    """Draw on the CPU which elements to drop: a 64-bit word of PyTorch's generator serves four of them.
+
+    Args:
+        probability: of being dropped, below 1; rounded to a multiple of 1/65536.
+
+    Returns:
+        Whole numbers (int16) of the shape, 1 where dropped, and the exact probability of being kept.
+    """
+    count = shape.numel()
+    dropped = min(round(probability * 2**16), 2**16 - 1)
+    # With no bounds given, random_ would leave the sign bit of every word 0.
+    words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
+    draws = words.view(torch.int16)[:count].view(shape)
+    return draws.lt_(dropped - 2**15), 1 - dropped / 2**16
 
 
 def _bias(
