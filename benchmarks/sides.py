@@ -1,0 +1,360 @@
+"""One side of a comparison, in a process of its own: ``python -m benchmarks.sides JOB``, where JOB is a Job as JSON.
+
+What a side may load, and nothing else, is in its process; so the peak of its memory is its own. Timed is training
+only, from tokenized rows: not imports, not opening the model, not scoring. Both sides open the same weights (the
+untouched model with a head drawn from the seed, saved once by ``prepare``) and read the same tokens; ``weights`` and
+``trained`` in the results prove it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+BATCH_SIZE = 16
+MAX_LENGTH = 256
+# The same on both sides; for each strategy a rate at which MiniLM learns these tables.
+LEARNING_RATES = {"full": 1e-4, "top-2": 2e-4, "linear-probe": 2e-3, "lora-top-half": 1e-3}
+_RECIPES: dict[str, dict[str, Any]] = {
+    "full": {"name": "full"},
+    "top-2": {"name": "top-layers", "n": 2},
+    "linear-probe": {"name": "linear-probe"},
+    "lora-top-half": {"name": "linear-probe"},  # its phase is put in later, with the adapters
+}
+
+Row = dict[str, Any]  # input_ids, attention_mask, token_type_ids, label
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process is to do: ``rates``, ``prepare``, or train as ``documented``, ``best`` or ``regraft``."""
+
+    do: str
+    folder: str  # with train.csv and test.csv; ``prepare`` adds model/ and rows.json
+    result: str
+    strategy: str = "full"
+    epochs: int = 1
+    seed: int = 0
+    dropout: bool = True
+
+
+def main(job: Job) -> None:
+    """Do the job and write its result."""
+    doing = {"rates": _rates, "prepare": _prepare, "documented": _trainer, "best": _trainer, "regraft": _regraft}
+    Path(job.result).write_text(json.dumps(doing[job.do](job)), encoding="utf-8")
+
+
+def _rates(job: Job) -> dict[str, Any]:
+    from benchmarks.floor import measure_rates
+
+    config = json.loads((Path(job.folder) / "model" / "config.json").read_text(encoding="utf-8"))
+    return {
+        name: asdict(rates) for name, rates in measure_rates(config["hidden_size"], config["intermediate_size"]).items()
+    }
+
+
+def _prepare(job: Job) -> dict[str, Any]:
+    """Save the untouched model and the tokens, so that the peer needs nothing of regraft."""
+    import regraft
+    from regraft.preparation import make_rows
+
+    prepared = regraft.prepare(_recipe(job))
+    pretrained, folder = prepared.pretrained, Path(job.folder)
+    pretrained.model.save_pretrained(folder / "model")  # type: ignore[operator]
+    pretrained.processor.save_pretrained(folder / "model")
+    test = make_rows(prepared.splits.test, prepared.task, prepared.answers, pretrained)
+    sides = {"train": _labelled(prepared.rows), "test": _labelled(test)}
+    (folder / "rows.json").write_text(json.dumps(sides), encoding="utf-8")
+    config = pretrained.config
+    return {
+        "hidden": config.hidden_size,
+        "blocks": config.num_hidden_layers,
+        "lengths": prepared.rows.lengths,
+        "test_rows": len(test.examples),
+        "majority": _majority(row["label"] for row in sides["test"]),
+    }
+
+
+# transformers' Trainer
+
+
+def _trainer(job: Job) -> dict[str, Any]:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, Trainer
+
+    best, folder = job.do == "best", Path(job.folder)
+    rows = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    model = AutoModelForSequenceClassification.from_pretrained(folder / "model", **(_WITHOUT_DROPOUT if best else {}))
+    weights = _sha256(model)
+    model = _frozen_by_hand(model, job)
+    arguments = _arguments(job, best=best)
+    with measured() as usage:
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=rows["train"],
+            processing_class=tokenizer,
+            data_collator=DataCollatorWithPadding(tokenizer),
+        )
+        trainer.train()
+    return usage | {
+        "loss": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1],
+        "score": accuracy(model, rows["test"]),
+        "weights": weights,
+        "trained": _trained(model),
+        "precision": "bf16" if best else "fp32",
+    }
+
+
+_WITHOUT_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
+
+
+def _arguments(job: Job, *, best: bool) -> Any:
+    """As in the quick tour; ``best`` adds what was found to make it faster on a CPU."""
+    import torch
+    from transformers import TrainingArguments
+
+    faster: dict[str, Any] = {
+        "bf16": True,
+        "use_cpu": not torch.accelerator.is_available(),  # else it refuses bf16
+        "train_sampling_strategy": "group_by_length",
+        "optim": "adamw_torch_fused",
+        "dataloader_pin_memory": False,
+    }
+    return TrainingArguments(
+        output_dir=f"{job.folder}/trainer",
+        learning_rate=LEARNING_RATES[job.strategy],
+        per_device_train_batch_size=BATCH_SIZE,
+        num_train_epochs=job.epochs,
+        save_strategy="no",
+        logging_strategy="epoch",
+        report_to="none",
+        disable_tqdm=True,
+        seed=job.seed,
+        **(faster if best else {}),
+    )
+
+
+def _frozen_by_hand(model: Any, job: Job) -> Any:
+    """``requires_grad = False``, as every tutorial freezes; LoRA as peft's quick tour puts it in."""
+    if job.strategy == "lora-top-half":
+        from peft import TaskType, get_peft_model
+
+        _seed(job)
+        return get_peft_model(model, _lora(model, task_type=TaskType.SEQ_CLS))
+    backbone = model.base_model
+    below = {
+        "full": [],
+        "top-2": [backbone.embeddings, *backbone.encoder.layer[:-2]],
+        "linear-probe": [backbone],
+    }
+    for module in below[job.strategy]:
+        for parameter in module.parameters():
+            parameter.requires_grad = False
+    return model
+
+
+# regraft
+
+
+def _regraft(job: Job) -> dict[str, Any]:
+    import regraft
+
+    prepared = regraft.prepare(_recipe(job))
+    weights = _sha256(prepared.pretrained.model)
+    rows = json.loads((Path(job.folder) / "rows.json").read_text(encoding="utf-8"))
+    assert _labelled(prepared.rows) == rows["train"]
+    if job.strategy == "lora-top-half":
+        prepared = _with_lora(prepared, job)
+    with measured() as usage:
+        loop = _make_loop(prepared, Path(job.result).with_suffix(".checkpoints"))
+        steps = [event.values for event in loop.events() if event.name == "step"]
+        loop.use_best()
+    model = prepared.pretrained.model
+    return usage | {
+        "loss": fmean(step["loss"] for step in steps if step["epoch"] > job.epochs - 1),
+        "score": accuracy(model, rows["test"]),
+        "weights": weights,
+        "trained": _trained(model),
+        "precision": prepared.device.precision,
+    }
+
+
+def _recipe(job: Job) -> Any:
+    """regraft as it comes, but with the schedule and the weight decay that are Trainer's defaults."""
+    import regraft
+
+    return regraft.make_recipe(
+        {
+            "task": {"name": "text-classification", "max_length": MAX_LENGTH},
+            "model": {"name": "minilm", "dropout": None if job.dropout else 0.0},
+            "data": {
+                "train": f"{job.folder}/train.csv",
+                "test": f"{job.folder}/test.csv",
+                "split": {"train": 1.0, "validation": 0.0, "test": 0.0},
+            },
+            "strategy": {**_RECIPES[job.strategy], "learning_rate": LEARNING_RATES[job.strategy]},
+            "training": {
+                "epochs": job.epochs,
+                "batch_size": BATCH_SIZE,
+                "schedule": "linear",
+                "warmup": 0.0,
+                "weight_decay": 0.0,
+            },
+            "evaluation": {"baselines": False},
+            "seed": job.seed,
+        }
+    )
+
+
+def _make_loop(prepared: Any, checkpoints: Path) -> Any:
+    """A loop without validation, as ``tune`` makes one."""
+    from regraft import tuning
+    from regraft.training import Loop, Material
+
+    prepared.pretrained.model.to(prepared.device.device)
+    material = Material(
+        model=prepared.pretrained.model,
+        processor=prepared.pretrained.processor,
+        task=prepared.task,
+        answers=prepared.answers,
+        loss=prepared.loss,
+        rows=prepared.rows,
+        phases=prepared.phases,
+        options=prepared.recipe.training,
+        seed=prepared.recipe.seed,
+        device=prepared.device,
+        checkpoints=checkpoints,
+        origin=tuning._origin(prepared),
+    )
+    return Loop(material, validate=None, stop=lambda: None)
+
+
+def _with_lora(prepared: Any, job: Job) -> Any:
+    """The same adapters inside our model, and one phase that trains them and the head."""
+    from peft import inject_adapter_in_model
+
+    from regraft.pretrained.anatomy import anatomy_of
+    from regraft.strategies import Group, Phase
+
+    former = prepared.pretrained
+    _seed(job)
+    model = inject_adapter_in_model(_lora(former.model), former.model)
+    anatomy = anatomy_of(model, former.anatomy.new)
+    trained = tuple(name for name in anatomy.parameters if "lora_" in name or name in anatomy.head)
+    phase = Phase(job.epochs, (Group(trained, LEARNING_RATES[job.strategy]),))
+    return replace(prepared, pretrained=replace(former, model=model, anatomy=anatomy), phases=[phase])
+
+
+# Both
+
+
+def _lora(model: Any, **more: Any) -> Any:
+    """Rank 8 beside query and value of the top half of the blocks (Hu et al., LoRA, 2021)."""
+    from peft import LoraConfig
+
+    blocks = model.config.num_hidden_layers
+    return LoraConfig(
+        r=8,
+        target_modules=["query", "value"],
+        layers_to_transform=list(range(blocks - blocks // 2, blocks)),
+        layers_pattern="layer",
+        **more,
+    )
+
+
+def _seed(job: Job) -> None:
+    """So that adapters start from the same numbers on both sides."""
+    import torch
+
+    torch.manual_seed(job.seed)
+
+
+@contextmanager
+def measured() -> Iterator[dict[str, Any]]:
+    """Wall and processor time (user and system) of what is inside, and the memory of the process in MB.
+
+    ``loaded`` is what it held when it began, ``peak`` the most it ever held.
+    """
+    usage: dict[str, Any] = {"loaded": _memory("VmRSS")}
+    spent, begun = _processor_seconds(), time.perf_counter()
+    yield usage
+    usage["wall"] = time.perf_counter() - begun
+    usage["cpu"] = _processor_seconds() - spent
+    usage["peak"] = _memory("VmHWM")
+
+
+def _processor_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _memory(kind: str) -> float:
+    """MB from Linux's own books; elsewhere the largest size so far.
+
+    Linux lets ``ru_maxrss`` begin with the size of the process that started this one; VmHWM does not know it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return int(next(line for line in lines if line.startswith(f"{kind}:")).split()[1]) / 1024
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def accuracy(model: Any, rows: Sequence[Row]) -> float:
+    """The share of right answers, in fp32 and in the order of the rows; the same code for both sides."""
+    import torch
+
+    right = 0
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(rows), 2 * BATCH_SIZE):
+            batch = rows[start : start + 2 * BATCH_SIZE]
+            logits = model(**_padded(batch)).logits
+            right += sum(int(logits[place].argmax()) == row["label"] for place, row in enumerate(batch))
+    return right / len(rows)
+
+
+def _padded(rows: Sequence[Row]) -> dict[str, Any]:
+    """Padded on the right with 0, which is BERT's [PAD] and its mask alike."""
+    import torch
+
+    longest = max(len(row["input_ids"]) for row in rows)
+    names = [name for name in rows[0] if name != "label"]
+    return {name: torch.tensor([row[name] + [0] * (longest - len(row[name])) for row in rows]) for name in names}
+
+
+def _labelled(rows: Any) -> list[Row]:
+    return [{**encoded, "label": int(value)} for encoded, value in zip(rows.encoded, rows.values, strict=True)]
+
+
+def _majority(labels: Iterator[int]) -> float:
+    found = list(labels)
+    return max(found.count(label) for label in set(found)) / len(found)
+
+
+def _trained(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _sha256(model: Any) -> str:
+    """The hash of all parameters, by name."""
+    parameters: Mapping[str, Any] = dict(model.named_parameters())
+    whole = hashlib.sha256()
+    for name in sorted(parameters):
+        whole.update(name.encode() + parameters[name].detach().contiguous().numpy().tobytes())
+    return whole.hexdigest()
+
+
+if __name__ == "__main__":
+    main(Job(**json.loads(sys.argv[1])))
