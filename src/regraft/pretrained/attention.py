@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -184,7 +185,9 @@ def _drop(probabilities: Tensor, dropout: float) -> float:
 
 
 def draw_dropped(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
-    """Draw on the CPU which elements to drop: a 64-bit word of PyTorch's generator serves four of them.
+    """Draw on the CPU which elements to drop: a random word of 64 bits serves four of them.
+
+    The words are of SFC64, seeded from PyTorch's generator: half the time of that generator's own words.
 
     Args:
         probability: of being dropped, below 1; rounded to a multiple of 1/65536.
@@ -194,9 +197,9 @@ def draw_dropped(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
     """
     count = shape.numel()
     dropped = min(round(probability * 2**16), 2**16 - 1)
-    # With no bounds given, random_ would leave the sign bit of every word 0.
-    words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
-    draws = words.view(torch.int16)[:count].view(shape)
+    seed = int(torch.randint(2**63 - 1, ()))
+    words = torch.from_numpy(np.random.SFC64(seed).random_raw(-(-count // 4)).view(np.int16))
+    draws = words[:count].view(shape)
     return draws.lt_(dropped - 2**15), 1 - dropped / 2**16
 
 
