@@ -1,8 +1,8 @@
 """Dropout (Srivastava et al., 2014, https://jmlr.org/papers/v15/srivastava14a.html) for training on a CPU.
 
-PyTorch's draws a random number for each element, on one thread: 6.3 ns, as much as the matrix product before it. Sixteen
-random bits are enough and cost 1.1 ns with the multiplication. Eight would cost 0.7 ns, but drop 26/256 = 0.1016 where 0.1
-was asked for; sixteen drop 6554/65536 = 0.10001.
+PyTorch's draws a random number for each element, on one thread: 6.3 ns, as much as the matrix product before it.
+Sixteen random bits are enough and cost 1.1 ns with the multiplication. Eight would cost 0.7 ns, but drop
+26/256 = 0.1016 where 0.1 was asked for; sixteen drop 6554/65536 = 0.10001.
 """
 
 from __future__ import annotations
