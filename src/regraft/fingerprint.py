@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import torch
 
@@ -29,6 +31,20 @@ def digest(value: Any) -> str:
 def example_id(inputs: Mapping[str, Any]) -> str:
     """The stable id of an example: 32 hex digits that depend on its inputs and on nothing else."""
     return digest(dict(inputs))[:32]
+
+
+def encoded_id(encoded: Mapping[str, Any]) -> bytes:
+    """The key of what a model is given for one example, 16 bytes: lists of numbers, or arrays and tensors."""
+    total = hashlib.sha256()
+    for name in sorted(encoded):
+        value = encoded[name]
+        if isinstance(value, list | int | float):
+            total.update(canonical([name, value]))
+        else:
+            array = np.ascontiguousarray(value)
+            total.update(canonical([name, str(array.dtype), list(array.shape)]))
+            total.update(array.data)
+    return total.digest()[:16]
 
 
 def draw(*parts: Any) -> int:

@@ -121,6 +121,17 @@ class TrainingOptions(Section):
     checkpoint: CheckpointOptions = Field(default_factory=lambda: CheckpointOptions())
 
 
+class CacheOptions(Section):
+    store: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Whether what leaves the frozen part is kept on disk: auto keeps it where it is read again.",
+    )
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="The type of what is kept; auto for that which is computed in."
+    )
+    max_gb: float = Field(20.0, gt=0, description="Most that all stores take; those used longest ago go first.")
+
+
 class EvaluationOptions(Section):
     primary: str | None = Field(None, description="The metric that decides; else the task's own.")
     batch_size: int = Field(64, ge=1)
@@ -138,6 +149,7 @@ class Recipe(Section):
     strategy: StrategyOptions = Field(default_factory=lambda: StrategyOptions())
     training: TrainingOptions = Field(default_factory=lambda: TrainingOptions())
     evaluation: EvaluationOptions = Field(default_factory=lambda: EvaluationOptions())
+    cache: CacheOptions = Field(default_factory=lambda: CacheOptions())
     seed: int = Field(0, ge=0, description="Whatever looks random is drawn from it.")
     output: str = Field("runs", description="The folder that run folders are made in.")
     name: str | None = Field(None, description="The run folder's name; else one is made from data and strategy.")

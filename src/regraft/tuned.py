@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft import pretrained
+from regraft.device import choose_device
 from regraft.errors import RecipeError
 from regraft.evaluation import probabilities
 from regraft.evaluation.outputs import logits_of
@@ -19,7 +20,6 @@ from regraft.pretrained import Pretrained
 from regraft.recipe import TaskOptions
 from regraft.run import read_json, write_json
 from regraft.tasks import Answers, Encoded, Task, make_task
-from regraft.training.device import choose_device
 from regraft.version import __version__
 
 _EXTRAS = "regraft.json"

@@ -9,7 +9,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -24,6 +24,7 @@ from regraft import evaluation
 from regraft.assessment import compose_scores, score_baselines, write_predictions
 from regraft.errors import Interrupted, RecipeError, TrainingError
 from regraft.fingerprint import digest, tensors_sha256
+from regraft.frozen import Execution, Subject, store_root
 from regraft.preparation import Prepared, make_rows, prepare
 from regraft.recipe import Recipe, read_recipe, to_yaml
 from regraft.run import Run, create_run, storage, write_json, write_text
@@ -132,7 +133,7 @@ def _run(
     yield _recorded(run, Event("start", {"command": _command(), "environment": environment(prepared)}))
     yield Event("plan", prepared.plan.to_json())
     try:
-        loop = _loop(prepared, run, stop)
+        loop = make_loop(prepared, run.checkpoints, validate=_validator(prepared, stop), stop=stop)
         if found is not None and loop.resume(found):
             yield Event("stage", {"doing": f"uses {torch.get_num_threads()} threads, as the run did before"})
         for event in loop.events():
@@ -145,11 +146,27 @@ def _run(
     return outcome
 
 
-def _loop(prepared: Prepared, run: Run, stop: Poll) -> Loop:
-    prepared.pretrained.model.to(prepared.device.device)
+def make_loop(
+    prepared: Prepared,
+    checkpoints: Path,
+    *,
+    validate: Callable[[], Verdict] | None = None,
+    stop: Poll = lambda: None,
+) -> Loop:
+    """The loop of a prepared run, its model on the device. Nothing is written until its events are taken.
+
+    Args:
+        checkpoints: the folder for checkpoints.
+        validate: scores the model as it is; None where no best is to be chosen.
+        stop: called before each pass; may raise to stop.
+    """
+    opened, device = prepared.pretrained, prepared.device
+    opened.model.to(device.device)
+    subject = Subject(opened.model, opened.anatomy, prepared.task.inputs, opened.processor, device)
     material = Material(
-        model=prepared.pretrained.model,
-        processor=prepared.pretrained.processor,
+        model=opened.model,
+        anatomy=opened.anatomy,
+        processor=opened.processor,
         task=prepared.task,
         answers=prepared.answers,
         loss=prepared.loss,
@@ -157,14 +174,15 @@ def _loop(prepared: Prepared, run: Run, stop: Poll) -> Loop:
         phases=prepared.phases,
         options=prepared.recipe.training,
         seed=prepared.recipe.seed,
-        device=prepared.device,
-        checkpoints=run.checkpoints,
+        device=device,
+        execution=Execution(subject, prepared.rows.encoded, prepared.recipe.cache, root=store_root()),
+        checkpoints=checkpoints,
         origin=_origin(prepared),
     )
-    return Loop(material, validate=_validator(prepared, stop), stop=stop)
+    return Loop(material, validate=validate, stop=stop)
 
 
-def _validator(prepared: Prepared, stop: Poll) -> Any:
+def _validator(prepared: Prepared, stop: Poll) -> Callable[[], Verdict] | None:
     """Scores the model on the validation data; None where there is none."""
     if not prepared.splits.validation:
         return None
@@ -283,6 +301,7 @@ def _origin(prepared: Prepared) -> dict[str, str]:
     values["evaluation"] = prepared.primary
     for harmless in ("checkpoint", "workers"):
         del values["training"][harmless]
+    values["cache"] = values["cache"]["dtype"]  # whether there is a store, and how large, changes no bit
     sides = (prepared.splits.train, prepared.splits.validation)
     data = [[[example.id, example.target] for example in side] for side in sides]
     return {

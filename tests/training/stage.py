@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from regraft.preparation import Prepared
 from regraft.recipe import Recipe, make_recipe, to_yaml
 from regraft.run import Run
 from regraft.testing import WORDS, tiny_model, toy_table
-from regraft.training import Loop, Material, Poll, Verdict, checkpoint
+from regraft.training import Loop, Poll, Verdict, checkpoint
+from regraft.tuning import make_loop
 
 # What a recipe of these tests says if nothing else is asked for: many saves, dropout on, two passes a step.
 _BASE: dict[str, Any] = {
@@ -200,20 +201,7 @@ def _worked(process: BaseProcess) -> float:
 def loop_of(prepared: Prepared, checkpoints: Path, *, stop: Poll = lambda: None) -> tuple[Loop, torch.nn.Module]:
     """A loop over a copy of the prepared model; it is scored by something that depends on every weight."""
     model = copy.deepcopy(prepared.pretrained.model)
-    material = Material(
-        model=model,
-        processor=prepared.pretrained.processor,
-        task=prepared.task,
-        answers=prepared.answers,
-        loss=prepared.loss,
-        rows=prepared.rows,
-        phases=prepared.phases,
-        options=prepared.recipe.training,
-        seed=prepared.recipe.seed,
-        device=prepared.device,
-        checkpoints=checkpoints,
-        origin={"recipe": "the same"},
-    )
+    copied = replace(prepared, pretrained=replace(prepared.pretrained, model=model))
 
     def validate() -> Verdict:
         stop()
@@ -221,7 +209,7 @@ def loop_of(prepared: Prepared, checkpoints: Path, *, stop: Poll = lambda: None)
         stop()
         return Verdict(score=total, tie=0.0, loss=0.0, values={"total": total})
 
-    return Loop(material, validate=validate, stop=stop), model
+    return make_loop(copied, checkpoints, validate=validate, stop=stop), model
 
 
 def bits(model: torch.nn.Module, checkpoints: Path) -> dict[str, bytes]:

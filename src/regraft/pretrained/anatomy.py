@@ -33,7 +33,7 @@ class Anatomy:
     """Where the parameters of a model are. All values are real parameter names, in the model's own order.
 
     ``new`` names those that no checkpoint held and that start from random numbers; ``unused`` those that the head does
-    not look at, and that therefore cannot learn.
+    not look at, and that therefore cannot learn. ``modules`` are the paths of the blocks in the module tree.
     """
 
     stem: tuple[str, ...]
@@ -44,6 +44,7 @@ class Anatomy:
     sizes: dict[str, int]
     new: frozenset[str] = frozenset()
     unused: frozenset[str] = frozenset()
+    modules: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -100,9 +101,8 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
     prefix = _backbone_prefix(model)
     names = [name for name, _ in model.named_parameters()]
     inside = [name for name in names if name.startswith(prefix)]
-    lists = _block_lists(model, prefix)
-    blocks = [tuple(name for name in inside if name.startswith(f"{block}.")) for block in lists]
-    blocks = [block for block in blocks if block]
+    lists = [path for path in _block_lists(model, prefix) if any(name.startswith(f"{path}.") for name in inside)]
+    blocks = [tuple(name for name in inside if name.startswith(f"{path}.")) for path in lists]
     in_blocks = {name for block in blocks for name in block}
     first = min((inside.index(name) for name in in_blocks), default=len(inside))
     between = tuple(f"{prefix}{name}" for name in _BETWEEN.get(getattr(model.config, "model_type", ""), ()))
@@ -122,6 +122,7 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
         sizes={name: parameter.numel() for name, parameter in model.named_parameters()},
         new=frozenset(new),
         unused=frozenset(name for name in tail if isinstance(model, MeanPooled) and ".pooler." in name),
+        modules=tuple(lists),
     )
 
 
@@ -152,11 +153,10 @@ def _block_lists(model: nn.Module, prefix: str) -> list[str]:
 def _places(
     names: list[str], blocks: list[str], prefix: str, stem: set[str], head: set[str]
 ) -> Iterator[tuple[str, str]]:
-    filled = [block for block in blocks if any(name.startswith(f"{block}.") for name in names)]
     for name in names:
-        block = next((index for index, path in enumerate(filled) if name.startswith(f"{path}.")), None)
+        block = next((index for index, path in enumerate(blocks) if name.startswith(f"{path}.")), None)
         if block is not None:
-            yield name, f"blocks.{block}.{name.removeprefix(filled[block] + '.')}"
+            yield name, f"blocks.{block}.{name.removeprefix(blocks[block] + '.')}"
         elif name in head:
             yield name, f"head.{name}"
         elif name in stem:

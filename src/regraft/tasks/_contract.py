@@ -87,8 +87,12 @@ class Inputs(ABC):
         """Notes on what was cut, or on what the model does not know."""
 
     @abstractmethod
-    def collate(self, encoded: Sequence[Encoded], processor: Any) -> dict[str, Tensor]:
-        """A batch of model inputs, padded to its longest."""
+    def limit(self, processor: Any, config: Any) -> int:
+        """The largest length that is read of an example."""
+
+    @abstractmethod
+    def collate(self, encoded: Sequence[Encoded], processor: Any, *, size: int | None = None) -> dict[str, Tensor]:
+        """A batch of model inputs, padded to its longest, or to ``size`` where that is given."""
 
 
 class Targets(ABC):

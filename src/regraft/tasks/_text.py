@@ -50,7 +50,7 @@ class TextInputs(Inputs):
 
     def encode(self, inputs: Sequence[Mapping[str, Any]], processor: Any, config: Any) -> list[Encoded]:
         encoded: list[Encoded] = [{} for _ in inputs]
-        limit = self._limit(processor, config)
+        limit = self.limit(processor, config)
         for paired in (False, True):
             places = [index for index, values in enumerate(inputs) if ("text_pair" in values) is paired]
             if not places:
@@ -67,7 +67,7 @@ class TextInputs(Inputs):
         return len(encoded["input_ids"])
 
     def remarks(self, encoded: Sequence[Encoded], processor: Any, config: Any) -> list[str]:
-        limit = self._limit(processor, config)
+        limit = self.limit(processor, config)
         full = sum(self.length(row) >= limit for row in encoded)
         cut = f"{full} of {len(encoded)} texts fill the {limit} tokens that are read; longer ones are cut"
         tokens = Counter(token for row in encoded for token in row["input_ids"])
@@ -75,9 +75,18 @@ class TextInputs(Inputs):
         strange = f"{unknown:.0%} of the tokens are unknown to the model: was it trained on this language?"
         return [remark for remark, said in ((cut, full > 0), (strange, unknown > _STRANGE)) if said]
 
-    def collate(self, encoded: Sequence[Encoded], processor: Any) -> dict[str, Tensor]:
-        """input_ids, attention_mask and what else the tokenizer gives, int64 [n, longest], padded on its own side."""
-        size = max(self.length(row) for row in encoded)
+    def limit(self, processor: Any, config: Any) -> int:
+        """How many tokens are read: what was asked for, unless tokenizer or model take fewer."""
+        limits = [self.max_length, int(min(processor.model_max_length, 1 << 30))]
+        positions = getattr(config, "max_position_embeddings", None)
+        if isinstance(positions, int) and positions > 0:
+            padding = max(1, getattr(config, "pad_token_id", None) or 1)  # 1 in all of them; fixed in MPNet's code
+            limits.append(positions - (padding + 1 if getattr(config, "model_type", "") in _SHIFTED else 0))
+        return max(1, min(limits))
+
+    def collate(self, encoded: Sequence[Encoded], processor: Any, *, size: int | None = None) -> dict[str, Tensor]:
+        """input_ids, attention_mask and what else the tokenizer gives, int64 [n, size], padded on its own side."""
+        size = size or max(self.length(row) for row in encoded)
         fill = {
             "input_ids": processor.pad_token_id or 0,
             "token_type_ids": getattr(processor, "pad_token_type_id", 0),
@@ -87,15 +96,6 @@ class TextInputs(Inputs):
             name: torch.tensor([_padded(row[name], size, fill.get(name, 0), left=left) for row in encoded])
             for name in encoded[0]
         }
-
-    def _limit(self, processor: Any, config: Any) -> int:
-        """How many tokens are read: what was asked for, unless tokenizer or model take fewer."""
-        limits = [self.max_length, int(min(processor.model_max_length, 1 << 30))]
-        positions = getattr(config, "max_position_embeddings", None)
-        if isinstance(positions, int) and positions > 0:
-            padding = max(1, getattr(config, "pad_token_id", None) or 1)  # 1 in all of them; fixed in MPNet's code
-            limits.append(positions - (padding + 1 if getattr(config, "model_type", "") in _SHIFTED else 0))
-        return max(1, min(limits))
 
 
 def parse_text(cell: Any) -> str:

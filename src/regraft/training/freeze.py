@@ -17,13 +17,16 @@ def freeze_all_but(model: nn.Module, trainable: Collection[str]) -> None:
     set_modes(model)
 
 
-def set_modes(model: nn.Module) -> None:
+def set_modes(model: nn.Module, resting: Collection[nn.Module] = ()) -> None:
     """``train()`` for modules with something that trains in them, ``eval()`` for all others.
 
     A module without parameters, such as dropout, goes with the module that it is in.
+
+    Args:
+        resting: modules that hold the frozen bottom. They and their own dropout rest, for it acts on what is frozen.
     """
     model.eval()
-    _wake(model)
+    _wake(model, set(resting))
 
 
 def frozen_tensors(model: nn.Module, trainable: Collection[str]) -> dict[str, Tensor]:
@@ -51,15 +54,15 @@ def prove_frozen(model: nn.Module, trainable: Collection[str], before: str) -> i
     return len(frozen_tensors(model, trainable))
 
 
-def _wake(module: nn.Module) -> None:
+def _wake(module: nn.Module, resting: Collection[nn.Module]) -> None:
     if not any(parameter.requires_grad for parameter in module.parameters()):
         return
-    module.training = True
+    module.training = module not in resting
     for child in module.children():
-        if next(child.parameters(), None) is None:
+        if next(child.parameters(), None) is not None:
+            _wake(child, resting)
+        elif module.training:
             child.train()
-        else:
-            _wake(child)
 
 
 def _resting_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,22 @@ from torch import Tensor, nn
 
 from regraft.data.batches import passes, step_batches
 from regraft.data.example import Example
+from regraft.device import Device
 from regraft.errors import CheckpointError, Interrupted, NotFiniteError, ResourceError
 from regraft.fingerprint import draw
+from regraft.frozen import Decision, Execution, find_frontier, resting
+from regraft.pretrained import Anatomy, fast_attention
 from regraft.recipe import TrainingOptions
 from regraft.strategies import Phase
 from regraft.tasks import Answers, Batch, Encoded, Loss, Task
 from regraft.training import checkpoint
-from regraft.training.device import Device
+from regraft.training.dropout import fast_dropout
 from regraft.training.freeze import freeze_all_but, frozen_sha256, prove_frozen, set_modes
 from regraft.training.loader import steps_of
 from regraft.training.schedule import factor
 from regraft.training.signals import Poll
 
+_PROOF = 8  # training examples on which a way to compute is proved
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps of each parameter
 
 
@@ -87,6 +91,7 @@ class Material:
     """All that a loop works on."""
 
     model: nn.Module
+    anatomy: Anatomy
     processor: Any
     task: Task
     answers: Answers
@@ -96,6 +101,7 @@ class Material:
     options: TrainingOptions
     seed: int
     device: Device
+    execution: Execution
     checkpoints: Path
     origin: Mapping[str, str]  # hashes of what a checkpoint belongs to, by what it is called: the recipe, the data
 
@@ -122,6 +128,7 @@ class Loop:
         self._saved = sorted(frozenset[str]().union(*(phase.trainable for phase in material.phases)))
         self._optimizer = _optimizer(self._parameters, material.phases[0], material.options)
         self._average: dict[str, Tensor] = {}
+        self._resting: list[nn.Module] = []
         self._per_epoch = -(-len(material.rows.examples) // material.options.batch_size)
         self._log_every = -(
             -total_steps(len(material.rows.examples), material.phases, material.options.batch_size) // 2000
@@ -163,7 +170,7 @@ class Loop:
         """
         checkpoint.require_space(self._m.checkpoints, self._size(), copies=self._m.options.checkpoint.keep + 2)
         try:
-            with self._m.device.attention(self._m.model):
+            with _quick(self._m.model, self._m.device), closing(self._m.execution):
                 while not self.state.finished:
                     yield from self._phase()
         except Interrupted:
@@ -193,6 +200,7 @@ class Loop:
         if self.state.frozen is None:
             self._enter_phase()
             self.state.frozen = self._frozen_now()
+        yield from self._execute(phase)
         while self.state.epoch < phase.epochs and not self._out_of_patience():
             yield from self._epoch(phase)
         compared = prove_frozen(self._m.model, phase.trainable, self.state.frozen)
@@ -202,6 +210,18 @@ class Loop:
         self.state.waited = 0
         self.state.frozen = None
         self.state.finished = self.state.phase == len(self._m.phases)
+
+    def _execute(self, phase: Phase) -> Iterator[Event]:
+        """Decide how this phase is computed; fill the store if there is to be one."""
+        m, first = self._m, slice(_PROOF)
+        batch = m.task.batch(m.rows.encoded[first], m.rows.values[first], m.answers, m.processor)
+        told = 0
+        for state in m.execution.enter(batch, m.loss, epochs=phase.epochs - self.state.epoch, poll=self._stop):
+            if isinstance(state, Decision):
+                yield Event("execution", {"phase": self.state.phase, **state.to_json()})
+            elif state[0] * 20 // state[1] >= told or state[0] == state[1]:
+                told = state[0] * 20 // state[1] + 1
+                yield Event("fill", {"done": state[0], "of": state[1]})
 
     def _epoch(self, phase: Phase) -> Iterator[Event]:
         every = self._m.options.checkpoint.every
@@ -229,7 +249,7 @@ class Loop:
     def _step(self, phase: Phase, batches: list[Batch]) -> Iterator[Event]:
         places = next(self._places)
         rate = self._set_rates(phase)
-        losses, real, padded = self._gradients(batches)
+        losses, real, padded = self._gradients(batches, places)
         units = sum(batch.units for batch in batches)
         loss = float(sum(part.sum() for part in losses)) / units
         norm = self._gradient_norm()
@@ -254,17 +274,17 @@ class Loop:
                 },
             )
 
-    def _gradients(self, batches: list[Batch]) -> tuple[list[Tensor], int, int]:
+    def _gradients(self, batches: list[Batch], places: Sequence[Sequence[int]]) -> tuple[list[Tensor], int, int]:
         """Add up the gradients of a step's passes. Returns the losses of each pass, real and computed tokens."""
         m = self._m
         units = sum(batch.units for batch in batches)
         losses, real, padded = [], 0, 0
-        for index, batch in enumerate(batches):
+        for index, (batch, members) in enumerate(zip(batches, places, strict=True)):
             self._stop()
             torch.manual_seed(draw("noise", m.seed, self.state.step, index))
             inputs = m.device.move(batch.inputs)
             with m.device.computing():
-                output = m.model(**inputs)
+                output = m.execution(inputs, members)
                 loss = m.loss.function(output, batch.target.to(m.device.device))
             torch.autograd.backward(loss.sum() / units)
             losses.append(loss.detach())
@@ -302,7 +322,7 @@ class Loop:
         with _swapped(self._parameters, self._average):
             self._m.model.eval()
             verdict = self._validate()
-            set_modes(self._m.model)
+            set_modes(self._m.model, self._resting)
         if math.isnan(verdict.score):
             raise NotFiniteError(
                 f"step {self.state.step}: the validation score is not a number",
@@ -378,6 +398,9 @@ class Loop:
     def _enter_phase(self) -> None:
         phase = self._m.phases[self.state.phase]
         freeze_all_but(self._m.model, phase.trainable)
+        frontier = find_frontier(self._m.model, self._m.anatomy)
+        self._resting = resting(self._m.model, self._m.anatomy, frontier.blocks)
+        set_modes(self._m.model, self._resting)
         self._optimizer = _optimizer(self._parameters, phase, self._m.options)
 
     def _frozen_now(self) -> str:
@@ -406,6 +429,16 @@ class Loop:
     def _out_of_patience(self) -> bool:
         patience = self._m.options.early_stopping
         return patience is not None and self.state.waited >= patience
+
+
+@contextmanager
+def _quick(model: nn.Module, device: Device) -> Iterator[None]:
+    """Attention and dropout in the form that trains fastest on a CPU; other devices have their own."""
+    with ExitStack() as stack:
+        if device.device.type == "cpu":
+            stack.enter_context(fast_attention(model))
+            stack.enter_context(fast_dropout(model))
+        yield
 
 
 def _optimizer(parameters: Mapping[str, nn.Parameter], phase: Phase, options: TrainingOptions) -> torch.optim.AdamW:

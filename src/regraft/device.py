@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 Precision = Literal["fp32", "bf16"]
 
@@ -28,19 +27,6 @@ class Device:
         if self.precision == "bf16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
-
-    @contextmanager
-    def attention(self, model: nn.Module) -> Iterator[None]:
-        """The attention that trains fastest: the backward pass of PyTorch's fused one is slow in bf16 on a CPU."""
-        former = getattr(getattr(model, "config", None), "_attn_implementation", None)
-        if self.device.type != "cpu" or self.precision != "bf16" or former != "sdpa":
-            yield
-            return
-        model.base_model.set_attn_implementation("eager")  # type: ignore[operator, union-attr]
-        try:
-            yield
-        finally:
-            model.base_model.set_attn_implementation(former)  # type: ignore[operator, union-attr]
 
     def move(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The same tensors on the device."""

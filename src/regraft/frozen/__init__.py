@@ -1,0 +1,34 @@
+"""Frozen parts are computed once: see README.md beside this file for the argument."""
+
+from regraft.frozen.execution import Decision, Execution
+from regraft.frozen.features import depth_taps, features
+from regraft.frozen.frontier import Frontier, chain_of, find_frontier, resting
+from regraft.frozen.prefix import Prefix, Tap
+from regraft.frozen.rows import FrozenRows, fill, read
+from regraft.frozen.store import Store, list_stores, make_room, remove_store, store_root
+from regraft.frozen.subject import Subject
+from regraft.frozen.trace import Trace, trace_of
+
+__all__ = [
+    "Decision",
+    "Execution",
+    "Frontier",
+    "FrozenRows",
+    "Prefix",
+    "Store",
+    "Subject",
+    "Tap",
+    "Trace",
+    "chain_of",
+    "depth_taps",
+    "features",
+    "fill",
+    "find_frontier",
+    "list_stores",
+    "make_room",
+    "read",
+    "remove_store",
+    "resting",
+    "store_root",
+    "trace_of",
+]

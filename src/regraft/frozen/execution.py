@@ -1,0 +1,223 @@
+"""How the passes of a phase are computed: whole, or from the rows that leave the frozen bottom. Decided by proof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regraft.frozen.frontier import Frontier, find_frontier
+from regraft.frozen.prefix import Prefix, Tap
+from regraft.frozen.proof import Difference, Seen, difference, look, tolerance
+from regraft.frozen.rows import FrozenRows, fill
+from regraft.frozen.store import Store, make_room
+from regraft.frozen.subject import Subject
+from regraft.frozen.tail import Shortcuts, Tail, attention_in, stem_modules
+from regraft.frozen.trace import Trace, trace_of
+from regraft.recipe import CacheOptions
+from regraft.tasks import Batch, Encoded, Loss
+
+# What a model that does not fit raises when it is run in another way than it was written for.
+_UNFIT = (ValueError, RuntimeError, TypeError, IndexError, KeyError, AttributeError, AssertionError)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How a phase is computed, and why.
+
+    ``from_rows``: whether the blocks below the frontier are given by rows; ``stored``: whether those are kept.
+    """
+
+    frontier: Frontier
+    from_rows: bool
+    reason: str
+    tap: Tap = field(default_factory=lambda: Tap(0))
+    shortcuts: Shortcuts = field(default_factory=Shortcuts)
+    difference: Difference | None = None
+    stored: bool = False
+    bytes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, for the plan and the event log."""
+        return asdict(self)
+
+
+class Execution:
+    """Runs a model, phase by phase, with as little work as its frozen part allows.
+
+    Args:
+        encoded: the training examples, by position.
+        root: the folder of all stores.
+    """
+
+    def __init__(self, subject: Subject, encoded: Sequence[Encoded], options: CacheOptions, *, root: Path) -> None:
+        self._subject, self._encoded, self._options, self._root = subject, encoded, options, root
+        self._stack = ExitStack()
+        self._tail: Tail | None = None
+        self._rows: FrozenRows | None = None
+
+    def __call__(self, inputs: Mapping[str, Tensor], places: Sequence[int]) -> Any:
+        """What the model says of the training examples at ``places``, whose inputs are given too."""
+        if self._tail is None:
+            return self._subject.model(**inputs)
+        return self._tail(inputs, None if self._rows is None else self._rows[places])
+
+    def close(self) -> None:
+        """Let go of the store; the model runs whole from here on."""
+        self._stack.close()
+        self._tail = self._rows = None
+
+    def enter(
+        self, batch: Batch, loss: Loss, *, epochs: int, poll: Callable[[], None]
+    ) -> Iterator[tuple[int, int] | Decision]:
+        """Prepare for a phase. What is trainable is measured on the model as it is.
+
+        Args:
+            batch: the first training examples; the proof is made on them.
+            epochs: how often each row will be read.
+
+        Yields:
+            How many rows are filled, and of how many; at last the decision.
+        """
+        decision = self.decide(batch, loss)
+        if self._rows is None or not decision.from_rows:
+            yield decision
+            return
+        declined = self._declined(epochs) or self._no_room(decision)
+        if declined:
+            yield replace(decision, reason=f"{decision.reason}; not stored: {declined}")
+            return
+        try:
+            self._rows.store = self._opened()
+            yield from fill([self._rows], poll)
+        except OSError as error:
+            self._stack.close()
+            self._rows.store = None
+            yield replace(decision, reason=f"{decision.reason}; not stored: {error.strerror or error}")
+            return
+        yield replace(decision, stored=True)
+
+    def decide(self, batch: Batch, loss: Loss) -> Decision:
+        """Find the frontier, and prove on a batch that another way of computing gives what the whole model gives."""
+        self.close()
+        subject = self._subject
+        frontier = find_frontier(subject.model, subject.anatomy)
+        if not subject.blocks:
+            return Decision(frontier, False, "the model has no blocks")
+        failed = f"{frontier.above} trains below the first block" if frontier.blocks == 0 else "no way was proved"
+        try:
+            trace = self._traced()
+            whole = look(subject.model, batch, loss, subject.device, lambda inputs: subject.model(**inputs))
+        except _UNFIT as error:
+            return Decision(frontier, False, _said(error))
+        for tap, shortcuts in _candidates(frontier, trace, subject):
+            try:
+                decision = self._proved(frontier, trace, tap, shortcuts, batch, loss, whole)
+            except _UNFIT as error:
+                failed = _said(error)
+                continue
+            if decision.difference is not None and decision.difference.within(self._tolerance(tap)):
+                return decision
+            failed = f"from rows it differs by {decision.difference}"
+        self.close()
+        return Decision(frontier, False, failed)
+
+    def _traced(self) -> Trace:
+        with torch.no_grad(), self._subject.device.computing():
+            return trace_of(self._subject.model, self._subject.blocks, self._subject.batch(self._encoded[:3]))
+
+    def _proved(
+        self,
+        frontier: Frontier,
+        trace: Trace,
+        tap: Tap,
+        shortcuts: Shortcuts,
+        batch: Batch,
+        loss: Loss,
+        whole: Seen,
+    ) -> Decision:
+        subject = self._subject
+        stem = stem_modules(subject.model, subject.anatomy) if shortcuts.bypass_stem else []
+        self._tail = Tail(subject.model, subject.blocks, trace, tap, stem=stem, shortcuts=shortcuts)
+        self._rows, given = None, None
+        if tap.height:
+            prefix = Prefix(subject.model, subject.blocks, trace.calls)
+            self._rows = FrozenRows(subject, prefix, self._encoded, tap, self._dtype(tap))
+            given = self._rows[range(len(batch.target))]
+            self._tail.learn_stem([subject.batch(self._encoded[:2]), subject.batch(self._encoded[:3])])
+        tail = self._tail
+        fast = look(subject.model, batch, loss, subject.device, lambda inputs: tail(inputs, given))
+        size = 0 if given is None else self._size(given, tap)
+        return Decision(frontier, bool(tap.height), "proved", tap, shortcuts, difference(whole, fast), bytes=size)
+
+    def _dtype(self, tap: Tap) -> torch.dtype:
+        asked = self._options.dtype
+        if asked != "auto":
+            return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[asked]
+        in_bf16 = self._subject.device.precision == "bf16" and tap.reading == "all"
+        return torch.bfloat16 if in_bf16 else torch.float32
+
+    def _tolerance(self, tap: Tap) -> Difference:
+        return tolerance(self._dtype(tap), self._subject.device)
+
+    def _size(self, rows: Sequence[Tensor], tap: Tap) -> int:
+        """Bytes of all rows, from those of a few."""
+        of_few = sum(row.nbytes for row in rows)
+        if tap.reading != "all":
+            return of_few * len(self._encoded) // len(rows)
+        length = self._subject.inputs.length
+        few = sum(length(row) for row in self._encoded[: len(rows)])
+        return of_few * sum(length(row) for row in self._encoded) // max(1, few)
+
+    def _declined(self, epochs: int) -> str | None:
+        if self._options.store == "never":
+            return "cache.store=never"
+        if self._options.store == "auto" and epochs < 2:
+            return "each row would be read once"
+        return None
+
+    def _no_room(self, decision: Decision) -> str | None:
+        most = int(self._options.max_gb * 1e9)
+        with self._opening() as store:
+            lacking = len(store.missing(self._rows.ids())) if self._rows else 0
+        wanted = decision.bytes * lacking // max(1, len(self._encoded))
+        return make_room(self._root, wanted, most=most, keep=store.folder)
+
+    def _opening(self) -> Store:
+        assert self._rows is not None
+        tap = self._rows.tap
+        return Store(self._root, self._subject.key(tap), self._rows.dtype)
+
+    def _opened(self) -> Store:
+        return self._stack.enter_context(self._opening())
+
+
+def _candidates(frontier: Frontier, trace: Trace, subject: Subject) -> Iterator[tuple[Tap, Shortcuts]]:
+    """Ways to compute, the one that saves most first."""
+    height = frontier.blocks
+    if height == frontier.depth and trace.reads != "all":
+        for bypass in (True, False):
+            yield Tap(height, trace.reads), Shortcuts(bypass_stem=bypass)
+    reads = height < frontier.depth and trace.reads in ("first", "last") and _has_attention(subject)
+    for read_rows in (True, False) if reads else (False,):
+        for bypass in (True, False) if height else (False,):
+            if height or read_rows:
+                yield Tap(height), Shortcuts(bypass, read_rows)
+
+
+def _has_attention(subject: Subject) -> bool:
+    try:
+        attention_in(subject.blocks[-1])
+    except ValueError:
+        return False
+    return True
+
+
+def _said(error: Exception) -> str:
+    first = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {first[0]}" if first and not isinstance(error, ValueError) else "".join(first[:1])

@@ -1,0 +1,109 @@
+"""The proof that a way of computing gives what the whole model gives: output, loss and every gradient, on one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regraft.device import Device
+from regraft.frozen.trace import tensors_in
+from regraft.tasks import Batch, Loss
+
+_SMALL = 1e-2  # gradients shorter than this share of the whole gradient count as of that length: they may be mere noise
+
+# What rounding may cost, by the type of the rows or of the products, whichever is coarser: output, loss, gradient.
+_TOLERANCES = {
+    torch.float32: (1e-4, 1e-4, 1e-3),
+    torch.float16: (1e-2, 1e-2, 3e-2),
+    torch.bfloat16: (5e-2, 5e-2, 2e-1),
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Relative differences: the largest of the outputs, of the loss, and the largest of the parameters' gradients."""
+
+    output: float
+    loss: float
+    gradient: float
+
+    def within(self, limit: Difference) -> bool:
+        """Whether none of the three is larger; what is not a number is."""
+        return self.output <= limit.output and self.loss <= limit.loss and self.gradient <= limit.gradient
+
+    def __str__(self) -> str:
+        return f"{self.output:.1e} in the output, {self.loss:.1e} in the loss, {self.gradient:.1e} in the gradient"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a pass gave."""
+
+    outputs: list[Tensor]
+    loss: Tensor
+    gradients: dict[str, Tensor]
+
+
+def tolerance(rows: torch.dtype, device: Device) -> Difference:
+    """The difference that rounding explains, by the type of the rows and the precision of the device."""
+    limits = [_TOLERANCES[rows], _TOLERANCES[torch.bfloat16 if device.precision == "bf16" else torch.float32]]
+    return Difference(*(max(values) for values in zip(*limits, strict=True)))
+
+
+def look(
+    model: nn.Module, batch: Batch, loss: Loss, device: Device, run: Callable[[Mapping[str, Tensor]], Any]
+) -> Seen:
+    """One pass forward and back without dropout. No gradient is left behind."""
+    inputs, target = device.move(batch.inputs), batch.target.to(device.device)
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    awake = [module for module in model.modules() if module.training]
+    try:
+        for module in awake:
+            module.training = False
+        with torch.enable_grad(), device.computing():
+            output = run(inputs)
+            value = loss.function(output, target).float().sum() / batch.units
+        slopes = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+    finally:
+        for module in awake:
+            module.training = True
+    found = {name: slope.float() for name, slope in zip(trained, slopes, strict=True) if slope is not None}
+    return Seen([tensor.detach().float() for tensor in tensors_in(output)], value.detach(), found)
+
+
+def difference(whole: Seen, fast: Seen) -> Difference:
+    """How far a pass is from that of the whole model.
+
+    Raises:
+        ValueError: they do not even give the same things.
+    """
+    if [value.shape for value in whole.outputs] != [value.shape for value in fast.outputs]:
+        raise ValueError("from rows it gives outputs of other shapes")
+    length = _norm(whole.gradients.values())
+    slopes = [
+        _distance(whole.gradients.get(name), fast.gradients.get(name), at_least=_SMALL * length)
+        for name in {*whole.gradients, *fast.gradients}
+    ]
+    outputs = [float((a - b).abs().max() / a.abs().max().clamp(min=1e-6)) for a, b in _pairs(whole, fast)]
+    loss = float((whole.loss - fast.loss).abs() / whole.loss.abs().clamp(min=1e-6))
+    return Difference(max(outputs, default=0.0), loss, max(slopes, default=0.0))
+
+
+def _pairs(whole: Seen, fast: Seen) -> list[tuple[Tensor, Tensor]]:
+    return [(a, b) for a, b in zip(whole.outputs, fast.outputs, strict=True) if a.numel()]
+
+
+def _norm(tensors: Any) -> float:
+    return float(sum(float(tensor.pow(2).sum()) for tensor in tensors) ** 0.5)
+
+
+def _distance(whole: Tensor | None, fast: Tensor | None, *, at_least: float) -> float:
+    """The length of the difference over that of the whole's gradient. One that is missing counts as zeros."""
+    if whole is None or fast is None:
+        present = whole if whole is not None else fast
+        return 0.0 if present is None else _norm([present]) / max(at_least, 1e-12)
+    return _norm([whole - fast]) / max(_norm([whole]), at_least, 1e-12)

@@ -1,0 +1,126 @@
+"""The rows of a data set at one tap: from the store where they are there, computed where they are not.
+
+Both give the same bits, so whether there is a store, and what is in it, changes nothing but time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from regraft.fingerprint import encoded_id
+from regraft.frozen.prefix import Prefix, Tap, canonical_batches
+from regraft.frozen.store import Store
+from regraft.frozen.subject import Subject
+from regraft.tasks import Encoded
+
+_TOKENS = {"cpu": 1024, "cuda": 32_768}  # that are computed together while filling, padding included
+
+
+def read(
+    subject: Subject,
+    prefix: Prefix,
+    encoded: Sequence[Encoded],
+    wanted: Sequence[tuple[Tap, torch.dtype]],
+    poll: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[int, list[Tensor]]]:
+    """Compute rows at several taps in one pass.
+
+    Yields:
+        For each example its position and its rows at each tap, on the device; examples of a length come together.
+    """
+    taps = [tap for tap, _ in wanted]
+    lengths = [subject.inputs.length(row) for row in encoded]
+    tokens = _TOKENS.get(subject.device.device.type, 8192)
+    for size, places in canonical_batches(lengths, limit=subject.limit, tokens=tokens):
+        poll()
+        batch = subject.batch([encoded[place] for place in places], size=size)
+        with subject.device.computing():
+            found = prefix(batch, taps)
+        kept = [[rows.to(dtype) for rows in of_tap] for of_tap, (_, dtype) in zip(found, wanted, strict=True)]
+        for position, place in enumerate(places):
+            yield place, [of_tap[position] for of_tap in kept]
+
+
+@dataclass
+class FrozenRows:
+    """The rows of ``encoded`` at ``tap``, by position.
+
+    Args:
+        store: where they are kept; None where they are computed each time.
+    """
+
+    subject: Subject
+    prefix: Prefix
+    encoded: Sequence[Encoded]
+    tap: Tap
+    dtype: torch.dtype
+    store: Store | None = None
+    _ids: list[bytes] = field(default_factory=list)
+
+    def ids(self) -> list[bytes]:
+        """The keys of the rows."""
+        if not self._ids:
+            self._ids = [encoded_id(row) for row in self.encoded]
+        return self._ids
+
+    def __getitem__(self, places: Sequence[int]) -> list[Tensor]:
+        """The rows of some examples, on the device."""
+        if self.store is None:
+            return self._computed(places)
+        device = self.subject.device.device
+        return [self.store[self.ids()[place]].to(device, non_blocking=True) for place in places]
+
+    def _computed(self, places: Sequence[int]) -> list[Tensor]:
+        chosen = [self.encoded[place] for place in places]
+        found = dict(read(self.subject, self.prefix, chosen, [(self.tap, self.dtype)]))
+        return [found[position][0] for position in range(len(places))]
+
+
+def fill(sets: Sequence[FrozenRows], poll: Callable[[], None]) -> Iterator[tuple[int, int]]:
+    """Add to the stores what they lack, all of them in one pass over the examples.
+
+    Args:
+        sets: taps of the same model on the same examples, each with its store.
+
+    Yields:
+        How many examples are done, and of how many.
+
+    Raises:
+        OSError: the disk is full or fails; what a store held before is as it was.
+    """
+    first = sets[0]
+    stores = [rows.store for rows in sets if rows.store is not None]
+    with ExitStack() as stack:
+        for store in sorted(stores, key=lambda store: store.folder):  # in one order everywhere: nobody waits in a ring
+            stack.enter_context(store.filling())
+        lacking = [set(store.missing(first.ids())) for store in stores]
+        places = sorted(set().union(*lacking))
+        if not places:
+            return
+        yield 0, len(places)
+        yield from _filled(sets, stores, lacking, places, poll)
+
+
+def _filled(
+    sets: Sequence[FrozenRows],
+    stores: Sequence[Store],
+    lacking: Sequence[set[int]],
+    places: Sequence[int],
+    poll: Callable[[], None],
+) -> Iterator[tuple[int, int]]:
+    first = sets[0]
+    chosen = [first.encoded[place] for place in places]
+    wanted = [(rows.tap, rows.dtype) for rows in sets]
+    with ExitStack() as stack:
+        adding = [stack.enter_context(store.adding()) for store in stores]
+        for done, (position, found) in enumerate(read(first.subject, first.prefix, chosen, wanted, poll), start=1):
+            place = places[position]
+            for add, of_tap, lacks in zip(adding, found, lacking, strict=True):
+                if place in lacks:
+                    add(first.ids()[place], of_tap)
+            yield done, len(places)

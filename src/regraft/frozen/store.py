@@ -1,0 +1,325 @@
+"""Rows of hidden states on disk: whole or not there, appended to, shared between processes, never more than allowed.
+
+    CACHE/store/KEY/
+      store.json                  what decides the bytes: written first, for people and for `regraft cache`
+      segment-000001/             rows that were added together; renamed to this name when all of it is on disk
+        rows.bin                  the rows of one example after the other, unpadded
+        index.safetensors         whose they are, where they begin, how many, and a hash of each
+        manifest.json             sizes and hashes of the two
+
+The key of a store is the hash of what decides its bytes; the key of a row is the hash of what the model was given.
+Labels are in neither. Every row is compared with its hash before it is used for the first time in a process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from regraft.errors import ResourceError
+from regraft.fingerprint import digest, file_sha256
+from regraft.run import cache_root, read_json, write_json
+
+_FORMAT = 1
+_ID = 16  # bytes of a row's key
+_SPARE = 0.05  # share of a disk that is left free
+
+
+@dataclass(frozen=True)
+class _Place:
+    segment: int
+    start: int  # in bytes
+    shape: tuple[int, ...]
+    check: bytes
+
+
+class Store:
+    """The rows of one key. Use it in a ``with`` block: for as long nobody else removes it.
+
+    Args:
+        root: the folder of all stores.
+        key: whatever decides the bytes of a row, as JSON values.
+        dtype: of the stored numbers.
+    """
+
+    def __init__(self, root: Path, key: Mapping[str, Any], dtype: torch.dtype) -> None:
+        self.key, self.dtype = dict(key), dtype
+        self.folder = root / digest([_FORMAT, self.key, str(dtype)])[:32]
+        self._places: dict[bytes, _Place] = {}
+        self._segments: list[NDArray[np.uint8]] = []
+        self._names: set[str] = set()
+        self._sound: set[bytes] = set()
+        self._use: IO[bytes] | None = None
+
+    def __enter__(self) -> Store:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._use = _held(self.folder / ".use", fcntl.LOCK_SH)
+        if not (self.folder / "store.json").is_file():
+            write_json(self.folder / "store.json", {"format": _FORMAT, "dtype": str(self.dtype), "key": self.key})
+        os.utime(self.folder / "store.json")  # used last now
+        self.refresh()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._places.clear()
+        self._segments.clear()
+        self._names.clear()
+        if self._use is not None:
+            self._use.close()
+
+    def refresh(self) -> list[str]:
+        """See what other processes have added. Returns why a segment was passed over, if one was."""
+        problems = []
+        for folder in sorted(self.folder.glob("segment-*")):
+            if folder.name in self._names:
+                continue
+            try:
+                self._open(folder)
+            except (OSError, ValueError, KeyError, ResourceError) as error:
+                problems.append(f"{folder} is damaged and was removed: {error}")
+                shutil.rmtree(folder, ignore_errors=True)
+        return problems
+
+    def missing(self, ids: Sequence[bytes]) -> list[int]:
+        """The positions of those that are not here, or whose bytes are not what they were; each key once."""
+        seen: set[bytes] = set()
+        lacking = []
+        for position, name in enumerate(ids):
+            if name not in seen and not self._is_sound(name):
+                lacking.append(position)
+            seen.add(name)
+        return lacking
+
+    def __getitem__(self, name: bytes) -> Tensor:
+        """The rows of an example, a view of the file."""
+        place = self._places[name]
+        count = int(np.prod(place.shape)) * self.dtype.itemsize
+        raw = self._segments[place.segment][place.start : place.start + count]
+        return torch.from_numpy(raw).view(self.dtype).view(place.shape)
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Be the only one who adds rows; waits for another process that does, and sees what it added."""
+        with _held(self.folder / ".fill", fcntl.LOCK_EX):
+            for left in self.folder.glob(".tmp-*"):
+                shutil.rmtree(left, ignore_errors=True)
+            self.refresh()
+            yield
+
+    @contextmanager
+    def adding(self) -> Iterator[Callable[[bytes, Tensor], None]]:
+        """Take rows, one after the other; all of them are here when this ends well, none if it does not.
+
+        Raises:
+            OSError: the disk is full or fails; nothing was added.
+        """
+        temporary = self.folder / f".tmp-{uuid.uuid4().hex[:8]}"
+        index = _Index([], [], [], [])
+        try:
+            temporary.mkdir()
+            with (temporary / "rows.bin").open("wb") as file:
+                yield lambda name, rows: _write_rows(file, index, name, rows.detach().to("cpu", self.dtype))
+                file.flush()
+                os.fsync(file.fileno())
+            if index.ids:
+                self._publish(temporary, index)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _publish(self, temporary: Path, index: _Index) -> None:
+        number = 1 + max((int(path.name[8:]) for path in self.folder.glob("segment-*")), default=0)
+        final = self.folder / f"segment-{number:06d}"
+        _write_index(temporary / "index.safetensors", index)
+        _write_manifest(temporary)
+        os.rename(temporary, final)
+        _sync(self.folder)
+        self._open(final, sound=True)
+
+    def _open(self, folder: Path, *, sound: bool = False) -> None:
+        from safetensors.numpy import load_file
+
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if file_sha256(folder / "index.safetensors") != manifest["index.safetensors"]["sha256"]:
+            raise ValueError("index.safetensors has changed")
+        if (folder / "rows.bin").stat().st_size != manifest["rows.bin"]["size"]:
+            raise ValueError("rows.bin has another size than it was written with")
+        index = load_file(folder / "index.safetensors")
+        number = len(self._segments)
+        self._segments.append(np.memmap(folder / "rows.bin", dtype=np.uint8, mode="c"))
+        self._names.add(folder.name)
+        columns = (index["ids"], index["starts"].tolist(), index["shapes"].tolist(), index["checks"])
+        for name, start, shape, check in zip(*columns, strict=True):
+            self._places[name.tobytes()] = _Place(number, start, tuple(shape), check.tobytes())
+            if sound:
+                self._sound.add(name.tobytes())
+
+    def _is_sound(self, name: bytes) -> bool:
+        if name in self._sound:
+            return True
+        if name not in self._places:
+            return False
+        if _check(self[name]) != self._places[name].check:
+            del self._places[name]
+            return False
+        self._sound.add(name)
+        return True
+
+
+# All stores together
+
+
+def store_root() -> Path:
+    """The folder of all stores: ``$REGRAFT_STORE``, else in the cache."""
+    given = os.environ.get("REGRAFT_STORE")
+    return Path(given).expanduser() if given else cache_root() / "store"
+
+
+def list_stores(root: Path) -> list[dict[str, Any]]:
+    """Every store with its size in bytes and what it is of, the one used last first."""
+    found = []
+    for path in root.glob("*/store.json"):
+        told = read_json(path)
+        files = [file.stat() for file in path.parent.glob("segment-*/*")]
+        found.append(
+            {
+                "store": path.parent.name,
+                "bytes": sum(file.st_size for file in files),
+                "segments": len(list(path.parent.glob("segment-*"))),
+                "used": path.stat().st_mtime,
+                **told["key"],
+                "dtype": told["dtype"],
+            }
+        )
+    return sorted(found, key=lambda store: store["used"], reverse=True)
+
+
+def remove_store(folder: Path) -> bool:
+    """Remove a store unless a process uses it. Returns whether it is gone."""
+    try:
+        use = _held(folder / ".use", fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        return True
+    with use:
+        doomed = folder.with_name(f".tmp-{uuid.uuid4().hex[:8]}")
+        os.rename(folder, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+    return True
+
+
+def make_room(root: Path, wanted: int, *, most: int, keep: Path) -> str | None:
+    """Remove stores, the one used longest ago first, until ``wanted`` bytes fit. Returns why they do not, if so.
+
+    Args:
+        most: bytes that all stores together may take.
+        keep: the store that is being filled.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    for left in root.glob(".tmp-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    stores = list_stores(root)
+    held = sum(store["bytes"] for store in stores)
+    disk = shutil.disk_usage(root)
+    free = disk.free - int(_SPARE * disk.total)
+    for store in reversed(stores):
+        if held + wanted <= most and wanted <= free:
+            break
+        if store["store"] != keep.name and remove_store(root / store["store"]):
+            held, free = held - store["bytes"], free + store["bytes"]
+    if held + wanted > most:
+        return f"it needs {wanted / 1e9:.2f} GB more and cache.max_gb allows {most / 1e9:g} GB in all"
+    if wanted > free:
+        return f"it needs {wanted / 1e9:.2f} GB and the disk has room for {max(0, free) / 1e9:.2f} GB"
+    return None
+
+
+# Files
+
+
+@dataclass
+class _Index:
+    ids: list[bytes]
+    starts: list[int]
+    shapes: list[tuple[int, ...]]
+    checks: list[bytes]
+
+
+def _write_rows(file: IO[bytes], index: _Index, name: bytes, rows: Tensor) -> None:
+    kept = rows.contiguous()
+    index.ids.append(name)
+    index.starts.append(file.tell())
+    index.shapes.append(tuple(kept.shape))
+    index.checks.append(_check(kept))
+    file.write(_bytes(kept))
+
+
+def _write_index(path: Path, index: _Index) -> None:
+    from safetensors.numpy import save
+
+    content = save(
+        {
+            "ids": np.frombuffer(b"".join(index.ids), dtype=np.uint8).reshape(-1, _ID).copy(),
+            "starts": np.asarray(index.starts, dtype=np.int64),
+            "shapes": np.asarray(index.shapes, dtype=np.int64),
+            "checks": np.frombuffer(b"".join(index.checks), dtype=np.uint8).reshape(-1, _ID).copy(),
+        }
+    )
+    _write(path, content)
+
+
+def _write_manifest(folder: Path) -> None:
+    named = ("rows.bin", "index.safetensors")
+    index = file_sha256(folder / "index.safetensors")
+    content = {name: {"size": (folder / name).stat().st_size} for name in named}
+    content["index.safetensors"]["sha256"] = index  # type: ignore[assignment]
+    _write(folder / "manifest.json", json.dumps(content).encode())
+    _sync(folder)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _held(path: Path, how: int) -> IO[bytes]:
+    """A lock, held until the file is closed. It belongs to the open file: two stores in one process do not mix."""
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, how)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
+
+
+def _check(tensor: Tensor) -> bytes:
+    return blake2b(_bytes(tensor), digest_size=_ID).digest()

@@ -1,0 +1,99 @@
+"""A model with what is needed to run it on examples, and to say what decides its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+from torch import Tensor, nn
+
+from regraft.device import Device
+from regraft.fingerprint import digest, tensors_sha256
+from regraft.frozen.frontier import chain_of
+from regraft.frozen.prefix import Tap
+from regraft.pretrained import Anatomy
+from regraft.tasks import Encoded, Inputs
+
+# What a config says that no row depends on.
+_BESIDE = (
+    "dropout",
+    "drop_",
+    "label",
+    "problem_type",
+    "name_or_path",
+    "transformers_version",
+    "architectures",
+    "dtype",
+)
+
+_STOCK = {"regraft": "sdpa"}  # what regraft's own attention calls where nothing needs a gradient
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, how examples are read for it, and where it computes."""
+
+    model: nn.Module
+    anatomy: Anatomy
+    inputs: Inputs
+    processor: Any
+    device: Device
+
+    @property
+    def config(self) -> Any:
+        return self.model.config
+
+    @cached_property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """The blocks that hand their output to one another, in order."""
+        return tuple(self.model.get_submodule(path) for path in chain_of(self.anatomy))
+
+    @cached_property
+    def limit(self) -> int:
+        """The largest length that is read of an example."""
+        return self.inputs.limit(self.processor, self.config)
+
+    def batch(self, encoded: Sequence[Encoded], *, size: int | None = None) -> dict[str, Tensor]:
+        """Model inputs on the device, padded to the longest or to ``size``."""
+        return self.device.move(self.inputs.collate(encoded, self.processor, size=size))
+
+    def key(self, tap: Tap) -> dict[str, Any]:
+        """Whatever decides the rows at a tap, but for the examples: weights, how they are computed, and with what."""
+        attention = str(getattr(self.config, "_attn_implementation", None))
+        return {
+            "model": str(getattr(self.config, "model_type", type(self.model).__name__)),
+            "height": tap.height,
+            "reading": tap.reading,
+            "weights": tensors_sha256(dict(self._below(tap.height))),
+            "config": digest(_plain(self.config.to_dict())),
+            "limit": self.limit,
+            "precision": self.device.precision,
+            "device": self.device.device.type,
+            "attention": _STOCK.get(attention, attention),
+            "versions": {name: version(name) for name in ("torch", "transformers")},
+        }
+
+    def _below(self, height: int) -> Iterator[tuple[str, Tensor]]:
+        """Parameters and buffers that rows at a height can depend on: all but those of what lies above."""
+        above = {*self.anatomy.head}
+        if height <= len(self.blocks):
+            above |= set(self.anatomy.tail)
+        higher = tuple(f"{path}." for path in self.anatomy.modules[height:])
+        prefix = f"{getattr(self.model, 'base_model_prefix', '')}."
+        for tensors in (self.model.named_parameters(), self.model.named_buffers()):
+            for name, tensor in tensors:
+                if name not in above and not name.startswith(higher) and ".pooler." not in name:
+                    yield name.removeprefix(prefix), tensor
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            str(name): _plain(inner) for name, inner in value.items() if not any(word in str(name) for word in _BESIDE)
+        }
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

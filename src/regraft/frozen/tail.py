@@ -1,0 +1,256 @@
+"""What lies above the frontier, run from rows: the model's own forward, with the frozen modules standing aside.
+
+The frozen blocks give back the rows whatever they are called with, so the model still builds its masks, positions and
+norms as it always does. Two short cuts lie beside that, each taken only where it was proved on the first batch:
+
+    bypass_stem      the modules before the first block (embeddings, convolutions) give zeros of the right shape
+    read_rows        what comes after attention in the last block is computed only for the rows that the head reads
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regraft.frozen.patch import Forward, forwards
+from regraft.frozen.prefix import Tap
+from regraft.frozen.trace import Reading, Trace, edges, parts_of, row_mask, with_hidden
+from regraft.pretrained import Anatomy
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """Which of the short cuts are taken."""
+
+    bypass_stem: bool = False
+    read_rows: bool = False
+
+
+class Tail:
+    """A model whose blocks below ``tap.height`` are given by rows. With height 0 there are none, and it runs whole.
+
+    Args:
+        blocks: all blocks of the chain, in order.
+        stem: modules that may be bypassed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        blocks: Sequence[nn.Module],
+        trace: Trace,
+        tap: Tap,
+        *,
+        stem: Sequence[nn.Module] = (),
+        shortcuts: Shortcuts,
+    ) -> None:
+        self._model, self._trace, self._tap = model, trace, tap
+        self._frozen = tuple(blocks[: tap.height])
+        self._stem = tuple(stem) if shortcuts.bypass_stem and tap.height else ()
+        reads_rows = shortcuts.read_rows and tap.height < len(blocks)
+        self._last = blocks[-1] if reads_rows else None
+        self._forms: dict[nn.Module, Callable[..., Tensor]] = {}
+        self._extras: dict[int, tuple[Any, ...]] = {}
+
+    def learn_stem(self, examples: Sequence[Mapping[str, Tensor]]) -> None:
+        """See from two batches of different shape what the modules of the stem give; those that fit no rule stay."""
+        seen: dict[nn.Module, list[tuple[int, int, Any]]] = {module: [] for module in self._stem}
+        for inputs in examples:
+            self._watch_stem(inputs, seen)
+        forms = {module: _form(found, len(examples)) for module, found in seen.items()}
+        self._forms = {module: form for module, form in forms.items() if form is not None}
+
+    def __call__(self, inputs: Mapping[str, Tensor], rows: Sequence[Tensor] | None) -> Any:
+        """What the model says of a batch.
+
+        Args:
+            inputs: as the model takes them.
+            rows: of each example, [rows, …]; None where nothing is frozen from the bottom.
+        """
+        aside: dict[nn.Module, Forward] = {}
+        if rows is not None:
+            hidden = _laid_out(rows, _places_of(inputs, rows, self._tap.reading), self._tap.reading)
+            aside |= {block: self._giving(block, hidden) for block in self._frozen}
+            shape = (hidden.shape[0], hidden.shape[1])
+            aside |= {module: _giving_zeros(form(*shape), hidden) for module, form in self._forms.items()}
+        if self._last is not None:
+            aside[self._last] = self._reading_rows(self._last, inputs)
+        with forwards(aside):
+            return self._model(**inputs)
+
+    def _giving(self, block: nn.Module, hidden: Tensor) -> Forward:
+        own, count = block.forward, self._trace.parts
+        plain = hidden if count is None else (hidden, *[None] * (count - 1))
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if not self._trace.extras:
+                return plain
+            length = hidden.shape[1]
+            if length not in self._extras:
+                with torch.no_grad():
+                    self._extras[length] = own(*args, **kwargs)
+            return with_hidden(self._extras[length], hidden)
+
+        return forward
+
+    def _reading_rows(self, block: nn.Module, inputs: Mapping[str, Tensor]) -> Forward:
+        """A block that gives its output at the rows that are read, and zeros elsewhere.
+
+        Attention runs on all rows, and what comes after it on those alone.
+
+        Raises:
+            ValueError: the block has no attention of that form.
+        """
+        attention = attention_in(block)
+        own, attend = block.forward, attention.forward
+
+        def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
+            places = edges(row_mask(self._model, inputs, hidden), last=self._trace.reads == "last")
+            examples = torch.arange(len(places), device=places.device)
+            given, named = _arriving(own, attention, hidden, args, kwargs)
+            attended = attend(*given, **named)
+            read = parts_of(attended)[0][examples, places].unsqueeze(1)
+            with forwards({attention: lambda *_, **__: with_hidden(attended, read)}):
+                output = own(hidden[examples, places].unsqueeze(1), *args, **kwargs)
+            few = parts_of(output)[0]
+            return with_hidden(output, few.new_zeros(hidden.shape).index_put((examples, places), few.squeeze(1)))
+
+        return forward
+
+    def _watch_stem(self, inputs: Mapping[str, Tensor], seen: dict[nn.Module, list[tuple[int, int, Any]]]) -> None:
+        given: list[tuple[nn.Module, Any]] = []
+
+        def watched(module: nn.Module) -> Forward:
+            own = module.forward
+
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                output = own(*args, **kwargs)
+                given.append((module, output))
+                return output
+
+            return forward
+
+        shape: list[tuple[int, int]] = []
+
+        def first(own: Forward) -> Forward:
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                hidden = args[0] if args else kwargs["hidden_states"]
+                shape.append((hidden.shape[0], hidden.shape[1]))
+                return own(*args, **kwargs)
+
+            return forward
+
+        patches = {module: watched(module) for module in seen} | {self._frozen[0]: first(self._frozen[0].forward)}
+        with torch.no_grad(), forwards(patches):
+            self._model(**inputs)
+        for module, output in given:
+            seen[module].append((*shape[0], output))
+
+
+def stem_modules(model: nn.Module, anatomy: Anatomy) -> list[nn.Module]:
+    """The largest modules that hold nothing but parameters of the stem."""
+    stem = set(anatomy.stem)
+    found: list[str] = []
+    for path, module in model.named_modules():
+        names = [f"{path}.{name}" if path else name for name, _ in module.named_parameters()]
+        inside = any(path.startswith(f"{other}.") for other in found)
+        if names and not inside and all(name in stem for name in names) and not isinstance(module, nn.ModuleList):
+            found.append(path)
+    return [model.get_submodule(path) for path in found]
+
+
+def _places_of(inputs: Mapping[str, Tensor], rows: Sequence[Tensor], reading: Reading) -> Tensor:
+    """Where rows go, bool [batch, longest]: as the attention mask says, or else from the left."""
+    mask = inputs.get("attention_mask")
+    lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
+    if mask is not None and (reading != "all" or torch.equal(mask.sum(1), lengths)):
+        return mask.bool()
+    return torch.arange(int(lengths.max()), device=lengths.device) < lengths.unsqueeze(1)
+
+
+def _laid_out(rows: Sequence[Tensor], mask: Tensor, reading: Reading) -> Tensor:
+    """Rows where the model expects them: [batch, longest, …], zeros where nothing is read."""
+    if reading == "all":
+        if bool(mask.all()):
+            return torch.stack(list(rows))
+        hidden = rows[0].new_zeros((*mask.shape, *rows[0].shape[1:]))
+        hidden[mask] = torch.cat(list(rows))
+        return hidden
+    values = torch.cat(list(rows))
+    if reading == "mean":
+        return values.unsqueeze(1) * mask.unsqueeze(-1).to(values.dtype)
+    hidden = values.new_zeros((*mask.shape, *values.shape[1:]))
+    hidden[torch.arange(len(mask), device=mask.device), edges(mask, last=reading == "last")] = values
+    return hidden
+
+
+# The stem
+
+
+def _form(found: list[tuple[int, int, Any]], batches: int) -> Callable[..., Tensor] | None:
+    """Zeros as a module gives them: a dimension is the batch, the rows, or a constant."""
+    if len(found) != batches or not all(isinstance(output, Tensor) for *_, output in found):
+        return None
+    rules: list[int | None] = []  # 0 stands for the batch, 1 for the rows
+    constants: list[int] = []
+    for index in range(found[0][2].ndim):
+        sizes = [output.shape[index] for *_, output in found]
+        rule = next((which for which in (0, 1) if all(s == f[which] for s, f in zip(sizes, found, strict=True))), None)
+        if rule is None and len(set(sizes)) > 1:
+            return None
+        rules.append(rule)
+        constants.append(sizes[0])
+    like = found[0][2]
+
+    def zeros(*shape: int) -> Tensor:
+        sizes = [constant if rule is None else shape[rule] for rule, constant in zip(rules, constants, strict=True)]
+        given: Tensor = like.new_zeros(()).expand(sizes)
+        return given
+
+    return zeros
+
+
+def _giving_zeros(zeros: Tensor, hidden: Tensor) -> Forward:
+    return lambda *_, **__: zeros.to(hidden.device)
+
+
+# The last block
+
+
+def attention_in(block: nn.Module) -> nn.Module:
+    """The one module of a block that mixes its rows: the innermost that is called an attention.
+
+    Raises:
+        ValueError: there is none, or more than one.
+    """
+    named = [module for module in block.modules() if "Attention" in type(module).__name__]
+    innermost = [module for module in named if not any(other in named for other in list(module.modules())[1:])]
+    if len(innermost) != 1:
+        raise ValueError("its last block has not one attention")
+    return innermost[0]
+
+
+class _Arrived(Exception):
+    def __init__(self, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        super().__init__()
+        self.given, self.named = given, named
+
+
+def _arriving(
+    own: Forward, attention: nn.Module, hidden: Tensor, args: Iterable[Any], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a block's attention is called with."""
+
+    def stop(*given: Any, **named: Any) -> Any:
+        raise _Arrived(given, named)
+
+    try:
+        with forwards({attention: stop}):
+            own(hidden, *args, **kwargs)
+    except _Arrived as arrived:
+        return arrived.given, arrived.named
+    raise ValueError("its last block does not attend")
