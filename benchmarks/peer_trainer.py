@@ -4,7 +4,7 @@
     python -m benchmarks.peer_trainer --workload long --strategy top-2 --peer best --rows 1000
     python -m benchmarks.peer_trainer --quick
 
-Three contestants, one at a time and in turn, each in a fresh process with all cores:
+Three contestants, one at a time and in turn, each in a fresh process with all cores and without a GPU:
 
 documented  Trainer as its quick tour starts it: fp32, random batches padded to their longest, the model's own dropout
             everywhere; frozen by ``requires_grad = False``, LoRA by peft.
@@ -176,6 +176,7 @@ def _compare(
             peer = _child(job)
             ours = _child(replace(job, do="regraft", dropout=cell.peer == "documented"))
             _require_same(peer, ours)
+            print(f"  {job.strategy}, {job.do}: {ours['wall']:.1f} s against {peer['wall']:.1f} s", file=sys.stderr)
             rounds[cell].append(Round(peer, ours))
     for cell in cells:
         yield _told(cell, rounds[cell], prepared[0], rates)
@@ -277,12 +278,20 @@ def _child(job: Job) -> dict[str, Any]:
 
 
 def _environment(scratch: Path) -> dict[str, str]:
-    """All cores, no model hub, and a cache that holds the materials and nothing else."""
+    """All cores and no GPU, no model hub, and a cache that holds the materials and nothing else."""
     cache = scratch / "cache"
     cache.mkdir()
     (cache / "materials").symlink_to(cache_root().absolute() / "materials")
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(_cores()))
-    return {**os.environ, **threads, "REGRAFT_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+    cores = str(_cores())
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": cores,
+        "MKL_NUM_THREADS": cores,
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_OFFLINE": "1",
+        "REGRAFT_CACHE": str(cache),
+        "REGRAFT_STORE": str(cache / "store"),
+    }
 
 
 def _cores() -> int:

@@ -120,12 +120,11 @@ _WITHOUT_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 
 
 def _arguments(job: Job, *, best: bool) -> Any:
     """As in the quick tour; ``best`` adds what was found to make it faster on a CPU."""
-    import torch
     from transformers import TrainingArguments
 
     faster: dict[str, Any] = {
         "bf16": True,
-        "use_cpu": not torch.accelerator.is_available(),  # else it refuses bf16
+        "use_cpu": True,  # else it refuses bf16
         "train_sampling_strategy": "group_by_length",
         "optim": "adamw_torch_fused",
         "dataloader_pin_memory": False,
@@ -168,6 +167,7 @@ def _frozen_by_hand(model: Any, job: Job) -> Any:
 
 def _regraft(job: Job) -> dict[str, Any]:
     import regraft
+    from regraft.tuning import make_loop
 
     prepared = regraft.prepare(_recipe(job))
     weights = _sha256(prepared.pretrained.model)
@@ -176,7 +176,7 @@ def _regraft(job: Job) -> dict[str, Any]:
     if job.strategy == "lora-top-half":
         prepared = _with_lora(prepared, job)
     with measured() as usage:
-        loop = _make_loop(prepared, Path(job.result).with_suffix(".checkpoints"))
+        loop = make_loop(prepared, Path(job.result).with_suffix(".checkpoints"))
         steps = [event.values for event in loop.events() if event.name == "step"]
         loop.use_best()
     model = prepared.pretrained.model
@@ -214,29 +214,6 @@ def _recipe(job: Job) -> Any:
             "seed": job.seed,
         }
     )
-
-
-def _make_loop(prepared: Any, checkpoints: Path) -> Any:
-    """A loop without validation, as ``tune`` makes one."""
-    from regraft import tuning
-    from regraft.training import Loop, Material
-
-    prepared.pretrained.model.to(prepared.device.device)
-    material = Material(
-        model=prepared.pretrained.model,
-        processor=prepared.pretrained.processor,
-        task=prepared.task,
-        answers=prepared.answers,
-        loss=prepared.loss,
-        rows=prepared.rows,
-        phases=prepared.phases,
-        options=prepared.recipe.training,
-        seed=prepared.recipe.seed,
-        device=prepared.device,
-        checkpoints=checkpoints,
-        origin=tuning._origin(prepared),
-    )
-    return Loop(material, validate=None, stop=lambda: None)
 
 
 def _with_lora(prepared: Any, job: Job) -> Any:
