@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from regraft.data import Example, read_examples
 from regraft.data.table import read_header
 from regraft.errors import DataError, RecipeError
 from regraft.evaluation.outputs import features_of
+from regraft.frozen import Subject, Tap, depth_taps, features, store_root
 from regraft.preparation import Prepared, make_rows, open_model, read_data
 from regraft.recipe import Recipe, make_recipe, read_recipe
 from regraft.run import Run, storage
@@ -138,28 +140,33 @@ def compose_scores(
 def score_baselines(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.float64]]:
     """What guessing gives, and what a linear probe on the untouched model gives, on the test rows."""
     kind, classes = prepared.answers.kind, prepared.answers.width
-    untouched = open_model(prepared.recipe, prepared.task, prepared.answers)
-    untouched.model.to(prepared.device.device)
-    features = []
-    for examples in (prepared.splits.train, prepared.splits.test):
-        rows = make_rows(examples, prepared.task, prepared.answers, untouched)
-        with prepared.device.computing():
-            found = features_of(
-                untouched.model,
-                prepared.task.inputs,
-                untouched.processor,
-                rows.encoded,
-                batch_size=prepared.recipe.evaluation.batch_size,
-                poll=poll,
-            )
-        features.append(found)
+    untouched = replace(prepared, pretrained=open_model(prepared.recipe, prepared.task, prepared.answers))
+    untouched.pretrained.model.to(prepared.device.device)
+    seen = [_features(untouched, examples, poll) for examples in (prepared.splits.train, prepared.splits.test)]
     train = np.asarray(prepared.rows.values)
     return {
-        "majority": evaluation.majority(kind, train, len(features[1]), classes),
+        "majority": evaluation.majority(kind, train, len(seen[1]), classes),
         "linear_probe": evaluation.linear_probe(
-            kind, features[0], train, features[1], seed=prepared.recipe.seed, classes=classes
+            kind, seen[0], train, seen[1], seed=prepared.recipe.seed, classes=classes
         ),
     }
+
+
+def probe_tap(subject: Subject) -> Tap:
+    """What a linear probe sees of an example: the mean of what leaves the backbone."""
+    return depth_taps(subject)[-1]
+
+
+def _features(prepared: Prepared, examples: Sequence[Example], poll: Poll) -> NDArray[np.float32]:
+    """What the probe sees, [n, width], from the store where it is there."""
+    rows = make_rows(examples, prepared.task, prepared.answers, prepared.pretrained)
+    subject = prepared.subject()
+    if not subject.blocks:
+        model, processor, size = subject.model, subject.processor, prepared.recipe.evaluation.batch_size
+        with prepared.device.computing():
+            return features_of(model, subject.inputs, processor, rows.encoded, batch_size=size, poll=poll)
+    tap = probe_tap(subject)
+    return features(subject, rows.encoded, [tap], prepared.recipe.cache, root=store_root(), poll=poll)[0]
 
 
 def write_predictions(path: Path, tuned: Tuned, examples: Sequence[Example], outputs: NDArray[Any]) -> None:

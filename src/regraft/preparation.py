@@ -10,6 +10,7 @@ from typing import Any
 from regraft import evaluation, pretrained
 from regraft.data import BadRow, Column, Example, Splits, load_splits
 from regraft.errors import DataError, RecipeError
+from regraft.frozen import Subject
 from regraft.planning import Plan, parts_of
 from regraft.pretrained import Pretrained
 from regraft.recipe import Recipe, StrategyOptions, TaskOptions
@@ -33,6 +34,11 @@ class Prepared:
     rows: Rows
     primary: str
     plan: Plan
+
+    def subject(self) -> Subject:
+        """The model with what is needed to run it on examples."""
+        opened = self.pretrained
+        return Subject(opened.model, opened.anatomy, self.task.inputs, opened.processor, self.device)
 
 
 def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepared:

@@ -16,6 +16,7 @@ from regraft.device import choose_device
 from regraft.errors import RecipeError
 from regraft.evaluation import probabilities
 from regraft.evaluation.outputs import logits_of
+from regraft.frozen import Runner
 from regraft.pretrained import Pretrained
 from regraft.recipe import TaskOptions
 from regraft.run import read_json, write_json
@@ -63,11 +64,16 @@ class Tuned:
             yield from (self.task.targets.answer(row, self.answers) for row in scores)
 
     def logits(
-        self, encoded: Sequence[Encoded], *, batch_size: int = 64, poll: Callable[[], None] = lambda: None
+        self,
+        encoded: Sequence[Encoded],
+        *,
+        batch_size: int = 64,
+        poll: Callable[[], None] = lambda: None,
+        run: Runner | None = None,
     ) -> NDArray[np.float32]:
-        """What the model itself says, [n, answers.width]."""
+        """What the model itself says, [n, answers.width]; ``run`` computes a batch where the model itself is not to."""
         model, processor = self.pretrained.model, self.pretrained.processor
-        return logits_of(model, self.task.inputs, processor, encoded, batch_size=batch_size, poll=poll)
+        return logits_of(model, self.task.inputs, processor, encoded, batch_size=batch_size, poll=poll, run=run)
 
     def outputs(
         self, encoded: Sequence[Encoded], *, batch_size: int = 64, poll: Callable[[], None] = lambda: None

@@ -9,7 +9,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 
 from regraft import evaluation
-from regraft.assessment import compose_scores, score_baselines, write_predictions
+from regraft.assessment import compose_scores, probe_tap, score_baselines, write_predictions
 from regraft.errors import Interrupted, RecipeError, TrainingError
 from regraft.fingerprint import digest, tensors_sha256
-from regraft.frozen import Execution, Subject, store_root
+from regraft.frozen import Execution, Tap, store_root
 from regraft.preparation import Prepared, make_rows, prepare
 from regraft.recipe import Recipe, read_recipe, to_yaml
 from regraft.run import Run, create_run, storage, write_json, write_text
@@ -133,7 +133,9 @@ def _run(
     yield _recorded(run, Event("start", {"command": _command(), "environment": environment(prepared)}))
     yield Event("plan", prepared.plan.to_json())
     try:
-        loop = make_loop(prepared, run.checkpoints, validate=_validator(prepared, stop), stop=stop)
+        wanted = [probe_tap(prepared.subject())] if prepared.recipe.evaluation.baselines else []
+        validate = make_validator(prepared, stop)
+        loop = make_loop(prepared, run.checkpoints, validate=validate, wanted=wanted, stop=stop)
         if found is not None and loop.resume(found):
             yield Event("stage", {"doing": f"uses {torch.get_num_threads()} threads, as the run did before"})
         for event in loop.events():
@@ -150,7 +152,8 @@ def make_loop(
     prepared: Prepared,
     checkpoints: Path,
     *,
-    validate: Callable[[], Verdict] | None = None,
+    validate: Callable[[Execution], Verdict] | None = None,
+    wanted: Sequence[Tap] = (),
     stop: Poll = lambda: None,
 ) -> Loop:
     """The loop of a prepared run, its model on the device. Nothing is written until its events are taken.
@@ -158,11 +161,12 @@ def make_loop(
     Args:
         checkpoints: the folder for checkpoints.
         validate: scores the model as it is; None where no best is to be chosen.
+        wanted: what else of the training rows is to be stored in the pass that fills the store, if there is one.
         stop: called before each pass; may raise to stop.
     """
     opened, device = prepared.pretrained, prepared.device
     opened.model.to(device.device)
-    subject = Subject(opened.model, opened.anatomy, prepared.task.inputs, opened.processor, device)
+    subject = prepared.subject()
     material = Material(
         model=opened.model,
         anatomy=opened.anatomy,
@@ -177,13 +181,17 @@ def make_loop(
         device=device,
         execution=Execution(subject, prepared.rows.encoded, prepared.recipe.cache, root=store_root()),
         checkpoints=checkpoints,
+        wanted=wanted,
         origin=_origin(prepared),
     )
     return Loop(material, validate=validate, stop=stop)
 
 
-def _validator(prepared: Prepared, stop: Poll) -> Callable[[], Verdict] | None:
-    """Scores the model on the validation data; None where there is none."""
+def make_validator(prepared: Prepared, stop: Poll) -> Callable[[Execution], Verdict] | None:
+    """Scores the model on the validation data; None where there is none.
+
+    It computes as training does, from rows where that was proved and in the same precision.
+    """
     if not prepared.splits.validation:
         return None
     rows = make_rows(prepared.splits.validation, prepared.task, prepared.answers, prepared.pretrained)
@@ -192,9 +200,11 @@ def _validator(prepared: Prepared, stop: Poll) -> Callable[[], Verdict] | None:
 
     right = prepared.task.targets.tensor(rows.values, prepared.answers)
 
-    def validate() -> Verdict:
+    def validate(execution: Execution) -> Verdict:
         tuned = _tuned(prepared)
-        logits = tuned.logits(rows.encoded, batch_size=prepared.recipe.evaluation.batch_size, poll=stop)
+        with prepared.device.computing():
+            run = execution.of(rows.encoded, stop)
+            logits = tuned.logits(rows.encoded, batch_size=prepared.recipe.evaluation.batch_size, poll=stop, run=run)
         loss = float(prepared.loss.function({"logits": torch.from_numpy(logits)}, right).mean())
         scores = tuned.scores(prepared.answers.in_units(logits))
         values = evaluation.measure(evaluation.metrics_for(prepared.answers.kind), target, scores)

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file, save_file
 
+from regraft.frozen import Execution
 from regraft.preparation import Prepared
 from regraft.recipe import Recipe, make_recipe, to_yaml
 from regraft.run import Run
@@ -203,7 +204,7 @@ def loop_of(prepared: Prepared, checkpoints: Path, *, stop: Poll = lambda: None)
     model = copy.deepcopy(prepared.pretrained.model)
     copied = replace(prepared, pretrained=replace(prepared.pretrained, model=model))
 
-    def validate() -> Verdict:
+    def validate(execution: Execution) -> Verdict:
         stop()
         total = float(sum(value.detach().double().sum() for value in model.parameters()))
         stop()

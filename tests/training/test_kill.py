@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -72,15 +73,20 @@ def _table(stage: Stage, kind: str) -> Path:
     return file if file.exists() else toy_table(file, kind="numbers")
 
 
+def _steady(run: Run) -> list[dict[str, Any]]:
+    """The events that every run has; how many rows it fills depends on what is stored already."""
+    return [past for past in run.history() if past["event"] != "fill"]
+
+
 def _at_a_moment(chance: random.Random) -> Strike:
     """Kill anywhere between the first event and the last. The moment is taken from the unbroken run's clock, and
     found again by how many events there were before it, so that a busy machine does not shift it."""
 
     def strike(process: BaseProcess, run: Run, unbroken: Run) -> None:
-        times = [datetime.fromisoformat(event["time"]).timestamp() for event in unbroken.history()]
+        times = [datetime.fromisoformat(past["time"]).timestamp() for past in _steady(unbroken)]
         moment = chance.uniform(times[0], times[-1])
         before = sum(past <= moment for past in times)
-        wait_until(lambda: run.events.exists() and run.events.read_bytes().count(b"\n") >= before, process)
+        wait_until(lambda: len(_steady(run)) >= before, process)
         left = times[-1] - times[before - 1]
         time.sleep(min(moment - times[before - 1], left / 4))  # this run may be the faster one, and must not have ended
         os.kill(process.pid, signal.SIGKILL)

@@ -26,6 +26,7 @@ def logits_of(
     *,
     batch_size: int,
     poll: Callable[[], None] = lambda: None,
+    run: Callable[[dict[str, Tensor], Sequence[int]], Any] | None = None,
 ) -> NDArray[np.float32]:
     """The logits of each example, [n, width].
 
@@ -33,10 +34,11 @@ def logits_of(
 
     Args:
         poll: called before each pass; may raise to stop.
+        run: computes a batch, given the positions of its examples, where that is not left to the model.
     """
 
-    def look(batch: dict[str, Tensor]) -> Tensor:
-        output: Tensor = model(**batch)["logits"]
+    def look(batch: dict[str, Tensor], places: Sequence[int]) -> Tensor:
+        output: Tensor = (run(batch, places) if run else model(**batch))["logits"]
         return output
 
     return _gather(model, inputs, processor, encoded, look, batch_size=batch_size, poll=poll)
@@ -53,7 +55,7 @@ def features_of(
 ) -> NDArray[np.float32]:
     """What a linear probe sees of each example: mean-pooled last hidden states, [n, hidden size]."""
 
-    def look(batch: dict[str, Tensor]) -> Tensor:
+    def look(batch: dict[str, Tensor], places: Sequence[int]) -> Tensor:  # noqa: ARG001
         return pooled_features(model, batch)
 
     return _gather(model, inputs, processor, encoded, look, batch_size=batch_size, poll=poll)
@@ -64,7 +66,7 @@ def _gather(
     inputs: Inputs,
     processor: Any,
     encoded: Sequence[Encoded],
-    look: Callable[[dict[str, Tensor]], Tensor],
+    look: Callable[[dict[str, Tensor], Sequence[int]], Tensor],
     *,
     batch_size: int,
     poll: Callable[[], None],
@@ -72,11 +74,12 @@ def _gather(
     model.eval()
     device = next(model.parameters()).device
     found: NDArray[np.float32] | None = None
-    with torch.inference_mode():
+    with torch.no_grad():
         for places in _runs([inputs.length(row) for row in encoded], batch_size):
             poll()
             batch = inputs.collate([encoded[place] for place in places], processor)
-            values = look({name: tensor.to(device) for name, tensor in batch.items()}).float().cpu().numpy()
+            moved = {name: tensor.to(device) for name, tensor in batch.items()}
+            values = look(moved, places).float().cpu().numpy()
             found = room(len(encoded), values.shape[1], np.float32) if found is None else found
             found[places] = values
     return room(0, 1, np.float32) if found is None else found

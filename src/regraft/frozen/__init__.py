@@ -1,6 +1,6 @@
 """Frozen parts are computed once: see README.md beside this file for the argument."""
 
-from regraft.frozen.execution import Decision, Execution
+from regraft.frozen.execution import Decision, Execution, Runner
 from regraft.frozen.features import depth_taps, features
 from regraft.frozen.frontier import Frontier, chain_of, find_frontier, resting
 from regraft.frozen.prefix import Prefix, Tap
@@ -15,6 +15,7 @@ __all__ = [
     "Frontier",
     "FrozenRows",
     "Prefix",
+    "Runner",
     "Store",
     "Subject",
     "Tap",

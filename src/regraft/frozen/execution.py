@@ -25,6 +25,8 @@ from regraft.tasks import Batch, Encoded, Loss
 # What a model that does not fit raises when it is run in another way than it was written for.
 _UNFIT = (ValueError, RuntimeError, TypeError, IndexError, KeyError, AttributeError, AssertionError)
 
+Runner = Callable[[Mapping[str, Tensor], Sequence[int]], Any]
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -60,26 +62,52 @@ class Execution:
         self._stack = ExitStack()
         self._tail: Tail | None = None
         self._rows: FrozenRows | None = None
+        self._others: dict[int, FrozenRows] = {}
 
     def __call__(self, inputs: Mapping[str, Tensor], places: Sequence[int]) -> Any:
         """What the model says of the training examples at ``places``, whose inputs are given too."""
+        return self._run(inputs, places, self._rows)
+
+    def of(self, encoded: Sequence[Encoded], poll: Callable[[], None]) -> Runner:
+        """The same for other examples; their rows are kept where those of the training examples are.
+
+        Args:
+            encoded: the same list each time.
+        """
+        if self._rows is not None and id(encoded) not in self._others:
+            self._others[id(encoded)] = self._kept(replace(self._rows, encoded=encoded, names=[]), poll)
+        rows = self._others.get(id(encoded))
+        return lambda inputs, places: self._run(inputs, places, rows)
+
+    def _run(self, inputs: Mapping[str, Tensor], places: Sequence[int], rows: FrozenRows | None) -> Any:
         if self._tail is None:
             return self._subject.model(**inputs)
-        return self._tail(inputs, None if self._rows is None else self._rows[places])
+        return self._tail(inputs, None if rows is None else rows[places])
+
+    def _kept(self, rows: FrozenRows, poll: Callable[[], None]) -> FrozenRows:
+        if rows.store is not None:
+            try:
+                for _ in fill([rows], poll):
+                    pass
+            except OSError:
+                return replace(rows, store=None)
+        return rows
 
     def close(self) -> None:
         """Let go of the store; the model runs whole from here on."""
         self._stack.close()
+        self._others.clear()
         self._tail = self._rows = None
 
     def enter(
-        self, batch: Batch, loss: Loss, *, epochs: int, poll: Callable[[], None]
+        self, batch: Batch, loss: Loss, *, epochs: int, poll: Callable[[], None], also: Sequence[Tap] = ()
     ) -> Iterator[tuple[int, int] | Decision]:
         """Prepare for a phase. What is trainable is measured on the model as it is.
 
         Args:
             batch: the first training examples; the proof is made on them.
             epochs: how often each row will be read.
+            also: what else of the training examples is wanted later, and is stored in the same pass.
 
         Yields:
             How many rows are filled, and of how many; at last the decision.
@@ -88,19 +116,38 @@ class Execution:
         if self._rows is None or not decision.from_rows:
             yield decision
             return
-        declined = self._declined(epochs) or self._no_room(decision)
-        if declined:
-            yield replace(decision, reason=f"{decision.reason}; not stored: {declined}")
-            return
+        declined = self._declined(epochs)
         try:
-            self._rows.store = self._opened()
-            yield from fill([self._rows], poll)
+            if declined is None:
+                declined = self._open_store(decision)
+            if declined is None:
+                yield from fill([self._rows, *self._more(also)], poll)
         except OSError as error:
-            self._stack.close()
+            declined = error.strerror or str(error)
+        if declined is not None:
             self._rows.store = None
-            yield replace(decision, reason=f"{decision.reason}; not stored: {error.strerror or error}")
-            return
-        yield replace(decision, stored=True)
+            self._stack.close()
+            yield replace(decision, reason=f"{decision.reason}; not stored: {declined}")
+        else:
+            yield replace(decision, stored=True)
+
+    def _open_store(self, decision: Decision) -> str | None:
+        """Open the store of the rows. Returns why there is no room for them, if so."""
+        assert self._rows is not None
+        store = Store(self._root, self._subject.key(self._rows.tap), self._rows.dtype)
+        self._rows.store = self._stack.enter_context(store)
+        lacking = len(store.missing(self._rows.ids()))
+        wanted = decision.bytes * lacking // max(1, len(self._encoded))
+        return make_room(self._root, wanted, most=int(self._options.max_gb * 1e9), keep=store.folder)
+
+    def _more(self, taps: Sequence[Tap]) -> list[FrozenRows]:
+        """The training examples at other taps, each with its store, where they can be taken in one pass."""
+        assert self._rows is not None
+        stores = [Store(self._root, self._subject.key(tap), torch.float32) for tap in taps]
+        return [
+            replace(self._rows, tap=tap, dtype=torch.float32, store=self._stack.enter_context(store))
+            for tap, store in zip(taps, stores, strict=True)
+        ]
 
     def decide(self, batch: Batch, loss: Loss) -> Decision:
         """Find the frontier, and prove on a batch that another way of computing gives what the whole model gives."""
@@ -180,21 +227,6 @@ class Execution:
         if self._options.store == "auto" and epochs < 2:
             return "each row would be read once"
         return None
-
-    def _no_room(self, decision: Decision) -> str | None:
-        most = int(self._options.max_gb * 1e9)
-        with self._opening() as store:
-            lacking = len(store.missing(self._rows.ids())) if self._rows else 0
-        wanted = decision.bytes * lacking // max(1, len(self._encoded))
-        return make_room(self._root, wanted, most=most, keep=store.folder)
-
-    def _opening(self) -> Store:
-        assert self._rows is not None
-        tap = self._rows.tap
-        return Store(self._root, self._subject.key(tap), self._rows.dtype)
-
-    def _opened(self) -> Store:
-        return self._stack.enter_context(self._opening())
 
 
 def _candidates(frontier: Frontier, trace: Trace, subject: Subject) -> Iterator[tuple[Tap, Shortcuts]]:

@@ -60,13 +60,13 @@ class FrozenRows:
     tap: Tap
     dtype: torch.dtype
     store: Store | None = None
-    _ids: list[bytes] = field(default_factory=list)
+    names: list[bytes] = field(default_factory=list)  # the keys, once they are known
 
     def ids(self) -> list[bytes]:
         """The keys of the rows."""
-        if not self._ids:
-            self._ids = [encoded_id(row) for row in self.encoded]
-        return self._ids
+        if not self.names:
+            self.names = [encoded_id(row) for row in self.encoded]
+        return self.names
 
     def __getitem__(self, places: Sequence[int]) -> list[Tensor]:
         """The rows of some examples, on the device."""

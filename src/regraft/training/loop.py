@@ -22,7 +22,7 @@ from regraft.data.example import Example
 from regraft.device import Device
 from regraft.errors import CheckpointError, Interrupted, NotFiniteError, ResourceError
 from regraft.fingerprint import draw
-from regraft.frozen import Decision, Execution, find_frontier, resting
+from regraft.frozen import Decision, Execution, Tap, find_frontier, resting
 from regraft.pretrained import Anatomy, fast_attention
 from regraft.recipe import TrainingOptions
 from regraft.strategies import Phase
@@ -103,6 +103,7 @@ class Material:
     device: Device
     execution: Execution
     checkpoints: Path
+    wanted: Sequence[Tap]  # what else of the training rows is stored where rows are, for later
     origin: Mapping[str, str]  # hashes of what a checkpoint belongs to, by what it is called: the recipe, the data
 
 
@@ -115,11 +116,11 @@ class Loop:
     """Trains, phase by phase, and publishes checkpoints.
 
     Args:
-        validate: scores the model as it is on the validation data; None where there is none.
+        validate: scores the model as it is on the validation data, run as the execution says; None for no data.
         stop: raises Interrupted once a signal has come.
     """
 
-    def __init__(self, material: Material, *, validate: Callable[[], Verdict] | None, stop: Poll) -> None:
+    def __init__(self, material: Material, *, validate: Callable[[Execution], Verdict] | None, stop: Poll) -> None:
         self.state = State()
         self._m = material
         self._validate = validate
@@ -216,7 +217,8 @@ class Loop:
         m, first = self._m, slice(_PROOF)
         batch = m.task.batch(m.rows.encoded[first], m.rows.values[first], m.answers, m.processor)
         told = 0
-        for state in m.execution.enter(batch, m.loss, epochs=phase.epochs - self.state.epoch, poll=self._stop):
+        entering = m.execution.enter(batch, m.loss, epochs=phase.epochs, poll=self._stop, also=m.wanted)
+        for state in entering:
             if isinstance(state, Decision):
                 yield Event("execution", {"phase": self.state.phase, **state.to_json()})
             elif state[0] * 20 // state[1] >= told or state[0] == state[1]:
@@ -321,7 +323,7 @@ class Loop:
         self._require_finite(self._tensors()["weights"])
         with _swapped(self._parameters, self._average):
             self._m.model.eval()
-            verdict = self._validate()
+            verdict = self._validate(self._m.execution)
             set_modes(self._m.model, self._resting)
         if math.isnan(verdict.score):
             raise NotFiniteError(
