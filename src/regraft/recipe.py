@@ -52,6 +52,7 @@ class SplitOptions(Section):
     train: float = Field(0.8, gt=0, le=1)
     validation: float = Field(0.1, ge=0, lt=1)
     test: float = Field(0.1, ge=0, lt=1)
+    seed: int | None = Field(None, ge=0, description="Draws the sides; null for the recipe's seed.")
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

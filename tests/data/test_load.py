@@ -36,6 +36,15 @@ def test_one_file_is_divided_into_three(write: Write) -> None:
     assert (splits.bad_rows, splits.notes) == ([], [])
 
 
+def test_a_seed_of_its_own_keeps_the_split_whatever_the_recipes_seed(write: Write) -> None:
+    path = write("a.csv", table(number=200))
+    options = options_for(path, split=SplitOptions(seed=5))
+    first, second = (load_splits(options, COLUMNS, seed=seed, stratify=True) for seed in (0, 1))
+    assert (
+        ids(first.test) == ids(second.test) == ids(load_splits(options_for(path), COLUMNS, seed=5, stratify=True).test)
+    )
+
+
 def test_named_files_are_taken_whole(write: Write) -> None:
     train, validation, test = (
         write(f"{name}.csv", table(start=start, number=50))

@@ -72,6 +72,7 @@ def _carve(
         validation=wanted["validation"] / total,
         test=wanted["test"] / total,
     )
+    seed = seed if fractions.seed is None else fractions.seed
     parts = split(named["train"], shares, seed=seed, stratify=stratify)
     return {
         **dict(zip(SIDES, parts, strict=True)),
