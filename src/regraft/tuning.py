@@ -210,7 +210,7 @@ def make_validator(prepared: Prepared, stop: Poll) -> Callable[[Execution], Verd
         values = evaluation.measure(evaluation.metrics_for(prepared.answers.kind), target, scores)
         sign = 1.0 if metric.higher_is_better else -1.0
         tie = -values["mse" if prepared.answers.kind == "numbers" else "log_loss"]
-        return Verdict(sign * values[metric.name], tie, loss, evaluation.to_json(values))
+        return Verdict(sign * values[metric.name], tie, loss, evaluation.to_json(values), logits)
 
     return validate
 

@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from regraft.data.batches import passes, step_batches
@@ -63,12 +65,16 @@ class Rows:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a look at the validation data gave. ``score`` is larger for better; ``tie`` decides between equals."""
+    """What a look at the validation data gave. ``score`` is larger for better; ``tie`` decides between equals.
+
+    ``logits`` of the rows, [n, width], are for whoever wants an interval.
+    """
 
     score: float
     tie: float
     loss: float
     values: dict[str, float | None]
+    logits: NDArray[np.float32] | None = None
 
 
 @dataclass
