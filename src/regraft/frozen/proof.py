@@ -41,7 +41,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a pass gave."""
+    """What a pass gave. Of the outputs only what the loss depends on: the states of padding are not among it."""
 
     outputs: list[Tensor]
     loss: Tensor
@@ -67,12 +67,18 @@ def look(
         with torch.enable_grad(), device.computing():
             output = run(inputs)
             value = loss.function(output, target).float().sum() / batch.units
-        slopes = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+        said = [tensor for tensor in tensors_in(output) if tensor.requires_grad]
+        slopes = torch.autograd.grad(value, [*trained.values(), *said], allow_unused=True)
     finally:
         for module in awake:
             module.training = True
-    found = {name: slope.float() for name, slope in zip(trained, slopes, strict=True) if slope is not None}
-    return Seen([tensor.detach().float() for tensor in tensors_in(output)], value.detach(), found)
+    found = {name: slope.float() for name, slope in zip(trained, slopes, strict=False) if slope is not None}
+    counted = [
+        torch.where(slope == 0, 0.0, tensor.detach().float())
+        for tensor, slope in zip(said, slopes[len(trained) :], strict=True)
+        if slope is not None
+    ]
+    return Seen(counted, value.detach(), found)
 
 
 def difference(whole: Seen, fast: Seen) -> Difference:

@@ -69,11 +69,11 @@ class FrozenRows:
         return self.names
 
     def __getitem__(self, places: Sequence[int]) -> list[Tensor]:
-        """The rows of some examples, on the device."""
-        if self.store is None:
-            return self._computed(places)
-        device = self.subject.device.device
-        return [self.store[self.ids()[place]].to(device, non_blocking=True) for place in places]
+        """The rows of some examples, on the device, in the type that is computed in."""
+        device = self.subject.device
+        kept = self._computed(places) if self.store is None else [self.store[self.ids()[place]] for place in places]
+        short = self.dtype == torch.bfloat16 and device.precision == "bf16"
+        return [rows.to(device.device, self.dtype if short else torch.float32, non_blocking=True) for rows in kept]
 
     def _computed(self, places: Sequence[int]) -> list[Tensor]:
         chosen = [self.encoded[place] for place in places]

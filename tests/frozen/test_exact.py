@@ -1,0 +1,120 @@
+"""Stored, computed each time, or run whole: every family learns the same, or says why it is run whole."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from regraft.frozen import Decision, Execution, chain_of, find_frontier, resting
+from regraft.recipe import CacheOptions
+from regraft.tasks import Batch, Loss
+from regraft.tasks._losses import cross_entropy
+from regraft.training.freeze import freeze_all_but, set_modes
+from tests.frozen.families import KINDS, Case, case
+
+_STEPS, _BATCH = 6, 4
+LOSS = Loss("cross-entropy", "", lambda output, target: cross_entropy(output["logits"], target))
+
+# What is not run from rows, and why.
+DECLINED = {("albert", "top-1"): 0}  # one block that is run many times: to train its last use is to train its first
+
+
+def _trainable(given: Case, strategy: str) -> set[str]:
+    anatomy = given.subject.anatomy
+    above = {*anatomy.tail, *anatomy.head} - anatomy.unused
+    if strategy == "linear-probe":
+        return above
+    blocks = len(chain_of(anatomy))
+    frozen = {name for block in anatomy.blocks[: blocks - 1] for name in block} | {*anatomy.stem}
+    return set(anatomy.parameters) - frozen - anatomy.unused
+
+
+def _batch(given: Case, places: Sequence[int]) -> Batch:
+    target = torch.tensor([place % 2 for place in places])
+    encoded = [given.encoded[place] for place in places]
+    return Batch(given.subject.inputs.collate(encoded, given.subject.processor), target, len(places))
+
+
+def _train(
+    given: Case, store: str, root: Path, strategy: str, dtype: str = "auto"
+) -> tuple[dict[str, Tensor], Decision]:
+    """Weights after a few steps, and how they were computed. ``store`` may also be "whole"."""
+    subject = given.subject
+    model = subject.model
+    freeze_all_but(model, _trainable(given, strategy))
+    frontier = find_frontier(model, subject.anatomy)
+    set_modes(model, resting(model, subject.anatomy, frontier.blocks))
+    execution = Execution(subject, given.encoded, _options(store, dtype), root=root)
+    *_, decision = execution.enter(_batch(given, range(8)), LOSS, epochs=2, poll=lambda: None)
+    assert isinstance(decision, Decision)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=0.1)
+    for step in range(_STEPS):
+        torch.manual_seed(step)
+        places = [(step * _BATCH + offset * 5) % len(given.encoded) for offset in range(_BATCH)]
+        batch = _batch(given, places)
+        with subject.device.computing():
+            output = model(**batch.inputs) if store == "whole" else execution(batch.inputs, places)
+            loss = LOSS.function(output, batch.target)
+        loss.mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    execution.close()
+    return copy.deepcopy(model.state_dict()), decision
+
+
+def _options(store: str, dtype: str) -> CacheOptions:
+    return CacheOptions(store="never" if store == "whole" else store, dtype=dtype)  # type: ignore[arg-type]
+
+
+def _without_dropout(given: Case) -> Case:
+    """Shortcuts draw fewer random numbers, so whole runs are compared without dropout."""
+    for module in given.subject.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return given
+
+
+@pytest.mark.parametrize("strategy", ["linear-probe", "top-1"])
+@pytest.mark.parametrize("family", KINDS)
+def test_stored_and_computed_rows_give_the_same_bits(family: str, strategy: str, tmp_path: Path) -> None:
+    stored, decision = _train(case(family, tmp_path / "m"), "always", tmp_path / "s", strategy)
+    computed, other = _train(case(family, tmp_path / "m"), "never", tmp_path / "s", strategy)
+    assert decision.stored == decision.from_rows
+    assert not other.stored
+    assert all(torch.equal(stored[name], computed[name]) for name in stored)
+
+
+@pytest.mark.parametrize("strategy", ["linear-probe", "top-1"])
+@pytest.mark.parametrize("family", KINDS)
+def test_rows_give_what_the_whole_model_gives(family: str, strategy: str, tmp_path: Path) -> None:
+    stored, decision = _train(_without_dropout(case(family, tmp_path / "m")), "always", tmp_path / "s", strategy)
+    whole, _ = _train(_without_dropout(case(family, tmp_path / "m")), "whole", tmp_path / "s", strategy)
+    assert decision.from_rows is ((family, strategy) not in DECLINED), decision.reason
+    assert decision.frontier.blocks == DECLINED.get((family, strategy), decision.frontier.blocks)
+    for name in stored:
+        torch.testing.assert_close(stored[name], whole[name], rtol=0, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+@pytest.mark.parametrize("family", ["bert", "gpt2", "vit", "whisper encoder"])
+def test_shorter_rows_stay_within_the_tolerance(family: str, dtype: str, tmp_path: Path) -> None:
+    given = _without_dropout(case(family, tmp_path / "m"))
+    short, decision = _train(given, "always", tmp_path / "s", "top-1", dtype)
+    whole, _ = _train(_without_dropout(case(family, tmp_path / "m")), "whole", tmp_path / "s", "top-1")
+    assert decision.stored
+    limit = {"bf16": 2e-2, "fp16": 2e-3}[dtype]
+    for name in short:
+        torch.testing.assert_close(short[name], whole[name], rtol=0, atol=limit)
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "llama", "vit"])
+def test_in_bf16_stored_and_computed_rows_give_the_same_bits(family: str, tmp_path: Path) -> None:
+    stored, _ = _train(case(family, tmp_path / "m", precision="bf16"), "always", tmp_path / "s", "top-1")
+    computed, _ = _train(case(family, tmp_path / "m", precision="bf16"), "never", tmp_path / "s", "top-1")
+    assert all(torch.equal(stored[name], computed[name]) for name in stored)
