@@ -21,8 +21,10 @@ the smallest and the largest. Memory is the peak of the whole process. ``floor``
 the matrix products alone could take on this machine in our precision (benchmarks/floor.py says what is counted), and
 ``theirs`` the peer's over the same. The score is accuracy on the test rows; the loss is the mean of the last epoch.
 
-The default number of rows is small (see ROWS) because the documented Trainer takes about 2 ms a token and epoch on
-two cores: all of it takes about two hours there. Fixed costs weigh more on few rows, for us more than for the peer.
+The default number of rows is small (see ROWS) because the documented Trainer takes 1 to 2 ms a token and epoch on two
+cores: all of it is estimated at two to three hours there. Fixed costs weigh more on few rows, for us more than for the
+peer. Threads that have to share a core with other work wait for each other: run this on an idle machine, or on one core
+(``taskset -c 1 python -m benchmarks.peer_trainer ...``; the number of threads is that of the cores it may use).
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ from regraft.run import cache_root
 
 PEERS = ("documented", "best")
 STRATEGIES = tuple(LEARNING_RATES)
-ROWS = {"long": 320, "short": 960}
+ROWS = {"long": 320, "short": 640}
 EPOCHS = 5
 MANY_EPOCHS = 20  # for what gains most from a store, against the best peer, on long texts
 TEST_ROWS = 380
