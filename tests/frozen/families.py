@@ -19,6 +19,7 @@ from regraft.tasks._text import TextInputs
 from regraft.testing import FAMILIES, WORDS, tiny_model
 
 _DEPTH = 3
+_LENGTHS = (3, 30, 11, 17, 5, 24, 40, 9, 16, 2, 33, 12)
 _SPEECH = {
     "hidden_size": 32,
     "num_hidden_layers": _DEPTH,
@@ -187,8 +188,7 @@ KINDS = [*FAMILIES, "bert, mean pooled", "llama, mean pooled", *_OTHERS]
 
 def _texts() -> list[dict[str, str]]:
     generator = torch.Generator().manual_seed(0)
-    lengths = [3, 30, 11, 17, 5, 24, 40, 9, 16, 2, 33, 12]
-    numbers = [torch.randint(len(WORDS), (length,), generator=generator).tolist() for length in lengths]
+    numbers = [torch.randint(len(WORDS), (length,), generator=generator).tolist() for length in _LENGTHS]
     return [{"text": " ".join(WORDS[number] for number in words)} for words in numbers]
 
 

@@ -135,17 +135,19 @@ def fresh(*words: str, timeout: float = 200) -> subprocess.CompletedProcess[str]
     )
 
 
-def launch(log: Path, *words: str) -> BaseProcess:
+def launch(log: Path, *words: str, **environment: str) -> BaseProcess:
     """A command of regraft in a process forked from one that has imported all there is to import, so within 0.1 s."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
-    process = context.Process(target=_command, args=(str(log), words))
+    process = context.Process(target=_command, args=(str(log), words, environment))
     process.start()
     return process
 
 
-def _command(log: str, words: tuple[str, ...]) -> None:
+def _command(log: str, words: tuple[str, ...], environment: dict[str, str]) -> None:
     from regraft.cli import main
+
+    os.environ.update(environment)
 
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
