@@ -8,6 +8,7 @@ by nothing but size 0.91 (arXiv 2510.06448). Rows and columns without any spread
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
@@ -18,6 +19,7 @@ from regraft.evaluation.metrics import Array, Floats, Kind, find_metric, measure
 
 _NEIGHBOURS = (1, 3, 5, 11, 21, 51)
 _BLOCK = 1_000  # rows whose similarities to all others are held at once
+_RANGE = 12  # decades on either side in which the ratio of the two precisions is sought
 _ITERATIONS = 500
 _CLOSE = 1e-9  # relative change at which the iteration has ended
 _FEWEST = 3  # values that an agreement can be told from
@@ -33,7 +35,10 @@ def log_me(kind: Kind, features: Array, target: Array, *, classes: int) -> float
     left, spread, _ = linalg.svd(features.astype(np.float64), full_matrices=False)
     kept = spread > spread.max(initial=0.0) * max(features.shape) * np.finfo(np.float64).eps
     squares = spread[kept] ** 2
-    evidence = [_evidence(squares, left[:, kept].T @ column, column) for column in columns.T]
+    along = (left[:, kept].T @ columns) ** 2
+    rest = np.maximum(np.square(columns).sum(axis=0) - along.sum(axis=0), 0.0)
+    seen = [_Column(squares, along[:, k], float(rest[k]), len(columns)) for k in range(columns.shape[1])]
+    evidence = [_best_evidence(column) for column in seen]
     return float(np.mean(evidence)) if evidence else float("nan")
 
 
@@ -44,39 +49,52 @@ def _columns(kind: Kind, target: Array, classes: int) -> Floats:
     return (columns - columns.mean(axis=0)) / columns.std(axis=0) if kind == "numbers" else columns
 
 
-def _evidence(squares: Floats, along: Floats, column: Floats) -> float:
-    """The log-evidence of ``column``, a row, at the best strengths of prior and noise.
+@dataclass(frozen=True)
+class _Column:
+    """A column to be explained, seen from the features.
 
-    Prior and noise have precisions alpha and beta. Given their ratio, the evidence has its maximum over beta in closed
-    form, so that the fixed-point iteration of MacKay (1992), which the paper takes over, runs over the ratio alone.
-
-    Args:
-        squares: of the singular values of the features ``[r]``.
-        along: the column in the basis of the left singular vectors ``[r]``.
+    ``squares`` of their singular values [r], and of the column's part along each left singular vector ``along`` [r];
+    ``rest`` is the square of what lies outside of them, all of ``n`` rows.
     """
-    n, total = len(column), float(column @ column)
-    rest = max(total - float(along @ along), 0.0)
-    if len(squares) == 0:
-        return _at_ratio(squares, along, rest, n, total, ratio=1.0)
-    low, high = squares.max() * 1e-12, squares.max() * 1e12
-    ratio = float(squares.mean())
+
+    squares: Floats
+    along: Floats
+    rest: float
+    n: int
+
+    def at(self, ratio: float) -> float:
+        """The log-evidence a row, at alpha / beta = ``ratio`` and the best beta; an exact fit keeps a little noise."""
+        unexplained = float((self.along * ratio / (self.squares + ratio)).sum()) + self.rest
+        noise = max(unexplained, 1e-12 * (float(self.along.sum()) + self.rest)) / self.n
+        spread = np.log1p(self.squares / ratio).sum() / self.n
+        return float(-0.5 * (np.log(2 * np.pi) + 1 + np.log(noise) + spread))
+
+    def after(self, ratio: float) -> float:
+        """The ratio that one step of the fixed-point iteration leads to; infinite where nothing is explained."""
+        shrunk = self.squares + ratio
+        effective = float((self.squares / shrunk).sum())
+        weights = float((self.squares * self.along / shrunk**2).sum())
+        residual = float((ratio**2 * self.along / shrunk**2).sum()) + self.rest
+        below = weights * (self.n - effective)
+        return effective * residual / below if below > 0 else np.inf
+
+
+def _best_evidence(column: _Column) -> float:
+    """The log-evidence a row, at the best precisions of prior (alpha) and noise (beta).
+
+    Given their ratio, the best beta has a closed form, so the paper's iteration (MacKay, 1992) runs over the ratio
+    alone. It finds the maximum that is nearest and there may be two, so it starts at the best of a grid.
+    """
+    largest = float(column.squares.max(initial=0.0))
+    if largest == 0:
+        return column.at(1.0)
+    grid = largest * np.logspace(-_RANGE, _RANGE, 4 * _RANGE + 1)
+    ratio = float(max(grid, key=column.at))
     for _ in range(_ITERATIONS):
-        shrunk = squares + ratio
-        effective = float((squares / shrunk).sum())
-        weight = float((squares * along**2 / shrunk**2).sum())
-        residual = float((ratio * along / shrunk) @ (ratio * along / shrunk)) + rest
-        above, below = effective * residual, weight * max(n - effective, 1e-12)
-        fresh = float(np.clip(above / below if below > above / high else high, low, high))
-        if abs(fresh - ratio) <= _CLOSE * ratio:
+        before, ratio = ratio, float(np.clip(column.after(ratio), grid[0], grid[-1]))
+        if abs(ratio - before) <= _CLOSE * before:
             break
-        ratio = fresh
-    return _at_ratio(squares, along, rest, n, total, ratio=ratio)
-
-
-def _at_ratio(squares: Floats, along: Floats, rest: float, n: int, total: float, *, ratio: float) -> float:
-    """The log-evidence a row, at alpha / beta = ``ratio`` and the best beta; an exact fit keeps a little noise."""
-    noise = max((float((along**2 * ratio / (squares + ratio)).sum()) + rest) / n, 1e-12 * total / n)
-    return float(-0.5 * (np.log(2 * np.pi) + 1 + np.log(noise) + np.log1p(squares / ratio).sum() / n))
+    return column.at(ratio)
 
 
 def h_score(features: Array, target: Array) -> float:
