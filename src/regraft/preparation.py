@@ -99,7 +99,8 @@ def make_rows(examples: Sequence[Example], task: Task, answers: Answers, model: 
     """Examples as the model and the loss take them."""
     encoded = task.inputs.encode([example.inputs for example in examples], model.processor, model.config)
     values = [task.targets.value(example.target, answers) for example in examples]
-    return Rows(examples, encoded, values, [task.inputs.length(row) for row in encoded])
+    lengths = [task.inputs.length(row) for row in encoded]
+    return Rows(examples, encoded, values, lengths, task.inputs.limit(model.processor, model.config))
 
 
 def _primary(recipe: Recipe, task: Task, answers: Answers) -> str:

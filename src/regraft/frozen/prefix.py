@@ -1,7 +1,7 @@
 """The frozen bottom of a network, computed: rows of hidden states for each example, at one or several taps.
 
-The bits of an example's rows depend on the example alone: it is computed padded to a length of its own (the next
-multiple of 16), whoever is computed with it. So a row that was stored and one that is computed now are equal.
+The bits of an example's rows depend on the example alone: it is computed padded to a length of its own, which
+follows from its length, whoever is computed with it. So a row that was stored and one that is computed now are equal.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from regraft.data.batches import padded
 from regraft.frozen.patch import forwards
 from regraft.frozen.trace import Reading, edges, hidden_of, row_mask
 from regraft.pretrained import mean_pool
-
-MULTIPLE = 16  # lengths are rounded up to it
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def canonical_batches(lengths: Sequence[int], *, limit: int, tokens: int) -> Ite
         limit: the most that the model takes; no length is rounded beyond it.
         tokens: in a batch at most, padding included.
     """
-    sizes = [min(-(-length // MULTIPLE) * MULTIPLE, max(limit, length)) for length in lengths]
+    sizes = [padded(length, limit) for length in lengths]
     ordered = sorted(range(len(sizes)), key=lambda place: sizes[place])
     start = 0
     while start < len(ordered):

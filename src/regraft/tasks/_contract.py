@@ -166,6 +166,15 @@ class Task(ABC):
         """All columns it reads from a table."""
         return (*self.inputs.columns(), self.targets.column(label_separator=label_separator))
 
-    def batch(self, encoded: Sequence[Encoded], values: Sequence[Any], answers: Answers, processor: Any) -> Batch:
-        """What one training pass takes."""
-        return Batch(self.inputs.collate(encoded, processor), self.targets.tensor(values, answers), len(values))
+    def batch(
+        self,
+        encoded: Sequence[Encoded],
+        values: Sequence[Any],
+        answers: Answers,
+        processor: Any,
+        *,
+        size: int | None = None,
+    ) -> Batch:
+        """What one training pass takes; inputs are padded to ``size`` where that is given."""
+        inputs = self.inputs.collate(encoded, processor, size=size)
+        return Batch(inputs, self.targets.tensor(values, answers), len(values))

@@ -1,7 +1,8 @@
 """The loop, and what it stands on: device, schedule, checkpoints, signals, and the proof that frozen means frozen."""
 
 from regraft.device import Device, choose_device
-from regraft.training.loop import Event, Loop, Material, Rows, State, Verdict, total_steps
+from regraft.training.loader import Rows
+from regraft.training.loop import Event, Loop, Material, State, Verdict, total_steps
 from regraft.training.signals import Poll, Stop, stoppable
 
 __all__ = [

@@ -2,63 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
+from regraft.data.batches import padded
+from regraft.data.example import Example
 from regraft.errors import TrainingError
 from regraft.tasks import Answers, Batch, Encoded, Task
 
 _PATIENCE = 120  # seconds without a batch after which a worker counts as hung
 
 
+@dataclass(frozen=True)
+class Rows:
+    """The training examples as the model takes them.
+
+    ``limit`` is the largest length that the model takes; 0 where lengths are not to be rounded.
+    """
+
+    examples: Sequence[Example]
+    encoded: Sequence[Encoded]
+    values: Sequence[Any]
+    lengths: Sequence[int]
+    limit: int = 0
+
+    @property
+    def ids(self) -> list[str]:
+        """The stable ids, which decide the order."""
+        return [example.id for example in self.examples]
+
+    def batch(self, places: Sequence[int], task: Task, answers: Answers, processor: Any) -> Batch:
+        """What one training pass over the examples at ``places`` takes."""
+        size = padded(max(self.lengths[place] for place in places), self.limit) if self.limit else None
+        encoded, values = ([rows[place] for place in places] for rows in (self.encoded, self.values))
+        return task.batch(encoded, values, answers, processor, size=size)
+
+
 class _Steps(Dataset[list[Batch]]):
     """The steps of an epoch; an item is the list of a step's passes."""
 
-    def __init__(
-        self,
-        task: Task,
-        answers: Answers,
-        processor: Any,
-        encoded: Sequence[Encoded],
-        values: Sequence[Any],
-        steps: Sequence[Sequence[Sequence[int]]],
-    ) -> None:
-        self._task, self._answers, self._processor = task, answers, processor
-        self._encoded, self._values, self._steps = encoded, values, steps
+    def __init__(self, make: Callable[[Sequence[int]], Batch], steps: Sequence[Sequence[Sequence[int]]]) -> None:
+        self._make, self._steps = make, steps
 
     def __len__(self) -> int:
         return len(self._steps)
 
     def __getitem__(self, index: int) -> list[Batch]:
-        return [self._batch(places) for places in self._steps[index]]
-
-    def _batch(self, places: Sequence[int]) -> Batch:
-        encoded = [self._encoded[place] for place in places]
-        values = [self._values[place] for place in places]
-        return self._task.batch(encoded, values, self._answers, self._processor)
+        return [self._make(places) for places in self._steps[index]]
 
 
 def steps_of(
-    task: Task,
-    answers: Answers,
-    processor: Any,
-    encoded: Sequence[Encoded],
-    values: Sequence[Any],
-    steps: Sequence[Sequence[Sequence[int]]],
-    *,
-    workers: int,
+    make: Callable[[Sequence[int]], Batch], steps: Sequence[Sequence[Sequence[int]]], *, workers: int
 ) -> Iterator[list[Batch]]:
     """The passes of each step, in order.
 
     Args:
-        steps: for each step, for each of its passes, positions in ``encoded`` and ``values``.
+        make: a batch of the examples at some positions.
+        steps: for each step, for each of its passes, positions.
 
     Raises:
         TrainingError: a worker died or hung.
     """
-    dataset = _Steps(task, answers, processor, encoded, values, steps)
+    dataset = _Steps(make, steps)
     loader = DataLoader(dataset, batch_size=None, num_workers=workers, timeout=_PATIENCE if workers else 0)
     try:
         yield from loader

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,11 @@ from regraft.frozen import Decision, Execution, Tap, find_frontier, resting
 from regraft.pretrained import Anatomy, fast_attention
 from regraft.recipe import TrainingOptions
 from regraft.strategies import Phase
-from regraft.tasks import Answers, Batch, Encoded, Loss, Task
+from regraft.tasks import Answers, Batch, Loss, Task
 from regraft.training import checkpoint
 from regraft.training.dropout import fast_dropout
 from regraft.training.freeze import freeze_all_but, frozen_sha256, prove_frozen, set_modes
-from regraft.training.loader import steps_of
+from regraft.training.loader import Rows, steps_of
 from regraft.training.schedule import factor
 from regraft.training.signals import Poll
 
@@ -46,21 +47,6 @@ class Event:
 
     name: str
     values: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The training examples as the model takes them."""
-
-    examples: Sequence[Example]
-    encoded: Sequence[Encoded]
-    values: Sequence[Any]
-    lengths: Sequence[int]
-
-    @property
-    def ids(self) -> list[str]:
-        """The stable ids, which decide the order."""
-        return [example.id for example in self.examples]
 
 
 @dataclass(frozen=True)
@@ -134,6 +120,9 @@ class Loop:
         self._parameters = dict(material.model.named_parameters())
         self._saved = sorted(frozenset[str]().union(*(phase.trainable for phase in material.phases)))
         self._optimizer = _optimizer(self._parameters, material.phases[0], material.options)
+        self._batch = partial(  # not a method, which would take the whole loop along to a worker
+            material.rows.batch, task=material.task, answers=material.answers, processor=material.processor
+        )
         self._average: dict[str, Tensor] = {}
         self._resting: list[nn.Module] = []
         self._per_epoch = -(-len(material.rows.examples) // material.options.batch_size)
@@ -220,8 +209,8 @@ class Loop:
 
     def _execute(self, phase: Phase) -> Iterator[Event]:
         """Decide how this phase is computed; fill the store if there is to be one."""
-        m, first = self._m, slice(_PROOF)
-        batch = m.task.batch(m.rows.encoded[first], m.rows.values[first], m.answers, m.processor)
+        m = self._m
+        batch = self._batch(range(min(_PROOF, len(m.rows.examples))))
         told = 0
         entering = m.execution.enter(batch, m.loss, epochs=phase.epochs, poll=self._stop, also=m.wanted)
         for state in entering:
@@ -252,7 +241,7 @@ class Loop:
             for batch in batches[self.state.batch :]
         ]
         self._places = iter(cut)
-        return steps_of(m.task, m.answers, m.processor, m.rows.encoded, m.rows.values, cut, workers=options.workers)
+        return steps_of(self._batch, cut, workers=options.workers)
 
     def _step(self, phase: Phase, batches: list[Batch]) -> Iterator[Event]:
         places = next(self._places)
