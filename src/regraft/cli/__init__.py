@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 
-COMMANDS = ("init", "plan", "tune", "resume", "evaluate", "predict", "rank", "report", "runs")
+COMMANDS = ("init", "plan", "tune", "resume", "evaluate", "predict", "rank", "report", "runs", "sweep", "cache")
 
 
 def main() -> None:

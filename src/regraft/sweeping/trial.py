@@ -1,0 +1,170 @@
+"""A trial: train as a recipe asks, and score on the validation rows. No test row is looked at and nothing is saved."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regraft import evaluation
+from regraft.errors import DataError, NotFiniteError
+from regraft.fingerprint import digest
+from regraft.frozen import Execution
+from regraft.preparation import Prepared, default_epochs, prepare
+from regraft.recipe import CheckpointOptions, Recipe
+from regraft.strategies import make_strategy, phases
+from regraft.training import Poll, Verdict
+from regraft.tuning import make_loop, make_validator
+
+_KEPT = 2  # untouched models in memory
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The score of a trial's best epoch on the validation rows, with its interval over these rows.
+
+    ``signed`` is larger for better; ``tie`` decides between equals.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    signed: float
+    tie: float
+    epoch: float
+    step: int
+    seconds: float
+
+
+class Bench:
+    """Where trials are made. Data are read and a model is opened once for all trials that share them."""
+
+    def __init__(self, *, poll: Poll = lambda: None) -> None:
+        self._poll = poll
+        self._untouched: dict[str, Prepared] = {}
+
+    def prepared(self, recipe: Recipe) -> Prepared:
+        """As ``preparation.prepare`` does, with a copy of the untouched model."""
+        untouched = self.untouched(recipe)
+        opened = untouched.pretrained
+        training = recipe.training
+        epochs = training.epochs or default_epochs(len(untouched.splits.train), training.batch_size)
+        chosen = phases(
+            make_strategy(recipe.strategy),
+            opened.anatomy,
+            epochs=epochs,
+            freeze=recipe.strategy.freeze,
+            train=recipe.strategy.train,
+        )
+        model = copy.deepcopy(opened.model)
+        return replace(untouched, recipe=recipe, pretrained=replace(opened, model=model), phases=chosen)
+
+    def untouched(self, recipe: Recipe) -> Prepared:
+        """Everything that does not depend on how is tuned. Nobody changes it."""
+        key = digest(
+            [
+                recipe.model_dump(mode="json", include={"task", "model", "data", "seed", "evaluation"}),
+                recipe.training.precision,
+            ]
+        )
+        if key not in self._untouched:
+            while len(self._untouched) >= _KEPT:
+                del self._untouched[next(iter(self._untouched))]
+            self._untouched[key] = prepare(recipe, poll=self._poll)
+        return self._untouched[key]
+
+
+def run_trial(bench: Bench, recipe: Recipe, scratch: Path, stop: Poll) -> Finding:
+    """Train and score.
+
+    Args:
+        scratch: a folder for checkpoints, removed at the end.
+
+    Raises:
+        Interrupted: a signal came; nothing is left of the trial.
+        TrainingError: it could not go on.
+        RecipeError, DataError: the recipe does not fit.
+    """
+    begun = time.monotonic()
+    prepared = bench.prepared(_economical(recipe))
+    watched = _Watched(make_validator(prepared, stop))
+    best: dict[str, Any] = {}
+    try:
+        loop = make_loop(prepared, scratch, validate=watched, stop=stop)
+        for event in loop.events():
+            if event.name == "validation" and event.values["best"]:
+                best, watched.best = event.values, watched.last
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if watched.best is None:
+        raise NotFiniteError("no epoch could be scored", fix="lower strategy.learning_rate")
+    estimate = _estimate(prepared, watched.best)
+    return Finding(
+        value=estimate.value,
+        low=estimate.low if np.isfinite(estimate.low) else None,
+        high=estimate.high if np.isfinite(estimate.high) else None,
+        signed=watched.best.score,
+        tie=watched.best.tie,
+        epoch=best["epoch"],
+        step=best["step"],
+        seconds=round(time.monotonic() - begun, 3),
+    )
+
+
+def data_digest(prepared: Prepared) -> str:
+    """The hash of what is learned from and scored on: a sweep that goes on must find the same."""
+    sides = (prepared.splits.train, prepared.splits.validation)
+    return digest([[[example.id, example.target] for example in side] for side in sides])
+
+
+def require_same_data(prepared: Prepared, expected: str) -> None:
+    """See that the data are those the sweep began with.
+
+    Raises:
+        DataError: they are not.
+    """
+    if data_digest(prepared) != expected:
+        raise DataError(
+            f"{prepared.recipe.data.train} has changed since the sweep began: its trials could not be compared",
+            fix="put it back as it was, or begin another sweep with name=…",
+        )
+
+
+class _Watched:
+    """A validator that keeps its last verdict, and the best."""
+
+    def __init__(self, validate: Callable[[Execution], Verdict] | None) -> None:
+        assert validate is not None
+        self._validate = validate
+        self.last: Verdict | None = None
+        self.best: Verdict | None = None
+
+    def __call__(self, execution: Execution) -> Verdict:
+        self.last = self._validate(execution)
+        return self.last
+
+
+def _economical(recipe: Recipe) -> Recipe:
+    """The same training, its rows kept for the other trials and no more checkpoints than the best needs."""
+    kept = "never" if recipe.cache.store == "never" else "always"
+    training = recipe.training.model_copy(update={"checkpoint": CheckpointOptions(every=None, keep=1)})
+    cache = recipe.cache.model_copy(update={"store": kept})
+    return recipe.model_copy(update={"training": training, "cache": cache})
+
+
+def _estimate(prepared: Prepared, verdict: Verdict) -> evaluation.Estimate:
+    """The deciding score with its bootstrap interval over the validation rows."""
+    assert verdict.logits is not None
+    kind, answers, options = prepared.answers.kind, prepared.answers, prepared.recipe.evaluation
+    values = [prepared.task.targets.value(example.target, answers) for example in prepared.splits.validation]
+    scores: NDArray[Any] = evaluation.probabilities(answers.in_units(verdict.logits), kind)
+    sampling = {"resamples": options.resamples, "confidence": options.confidence, "seed": 0}
+    found = evaluation.bootstrap([prepared.primary], np.asarray(values), scores, **sampling)  # type: ignore[arg-type]
+    return found[prepared.primary]
