@@ -124,9 +124,8 @@ def rank_models(
     found, passes = [], []
     for each in recipes:
         yield f"{each.model.name}: {len(trial.examples):,} rows"
-        opened = open_model(each, trial.task, trial.answers)
-        (seen,), spent = _seen(opened, each, trial, poll, all_depths=False)
-        found.append(_scored(trial, seen, each.model.name, _sizes(opened.anatomy)[-1]))
+        of_one, spent = _whole(each, trial, poll)
+        found.append(of_one)
         passes.append(spent)
     candidates = sorted(_compared(trial, found), key=lambda each: -trial.worth(each.probe.value))
     yield _ranking("models", trial, candidates, passes, started)
@@ -165,6 +164,13 @@ def rank_layers(recipe: Recipe, *, rows: int = ROWS, poll: Poll = lambda: None) 
     yield _ranking("layers", trial, _compared(trial, found), [spent], started)
 
 
+def _whole(recipe: Recipe, trial: _Trial, poll: Poll) -> tuple[_Found, Pass]:
+    """One model, which is let go of at the end: two need not be in memory together."""
+    opened = open_model(recipe, trial.task, trial.answers)
+    (seen,), spent = _seen(opened, recipe, trial, poll, all_depths=False)
+    return _scored(trial, seen, recipe.model.name, _sizes(opened.anatomy)[-1]), spent
+
+
 def _require_several(models: Sequence[str]) -> None:
     if len(models) < 2:
         raise RecipeError(
@@ -188,7 +194,10 @@ def _with_model(recipe: Recipe, name: str) -> Recipe:
 
 @dataclass(frozen=True)
 class _Trial:
-    """What all candidates are asked: ``examples`` are the training rows, and then those that are judged on, if any."""
+    """What all candidates are asked: ``examples`` are the training rows, and then those that are judged on, if any.
+
+    ``fold`` of each training row, where there are no others to judge on.
+    """
 
     recipe: Recipe
     task: Task
@@ -198,6 +207,7 @@ class _Trial:
     target: Array
     train: int
     of_rows: int
+    fold: Array | None
 
     @property
     def kind(self) -> Kind:
@@ -206,7 +216,7 @@ class _Trial:
     @property
     def judged(self) -> Array:
         """What is right for the rows that are judged on."""
-        return self.target[self.train :] if len(self.target) > self.train else self.target
+        return self.target[self.train :] if self.fold is None else self.target
 
     def worth(self, value: float) -> float:
         """A value of the metric, turned so that more is better; the least there is where it is undefined."""
@@ -222,7 +232,8 @@ def _read(recipe: Recipe, rows: int) -> _Trial:
     sides = [_sample(side, task, answers, rows, recipe.seed) for side in (splits.train, splits.validation)]
     examples = [example for side in sides for example in side]
     target = np.asarray([task.targets.value(example.target, answers) for example in examples])
-    return _Trial(recipe, task, answers, metric, examples, target, len(sides[0]), len(splits.train))
+    fold = None if sides[1] else _folds(examples, target, recipe.seed)
+    return _Trial(recipe, task, answers, metric, examples, target, len(sides[0]), len(splits.train), fold)
 
 
 def _sample(examples: Sequence[Example], task: Task, answers: Answers, rows: int, seed: int) -> list[Example]:
@@ -238,6 +249,30 @@ def _sample(examples: Sequence[Example], task: Task, answers: Answers, rows: int
     ordered = sorted(range(len(examples)), key=place)
     chosen = {ordered[int((step + 0.5) * len(ordered) / rows)] for step in range(rows)}
     return [example for number, example in enumerate(examples) if number in chosen]
+
+
+def _folds(examples: Sequence[Example], target: Array, seed: int) -> Array:
+    """The fold of each row: equal inputs and groups stay together, classes are dealt out [n].
+
+    Raises:
+        DataError: no two rows may be parted.
+    """
+    units: dict[str, list[int]] = {}
+    for place, example in enumerate(examples):
+        units.setdefault(example.id if example.group is None else f"group {example.group}", []).append(place)
+    if len(units) < 2:
+        raise DataError(
+            "no two training rows may be parted, so there are none to judge on",
+            fix="add rows, or name a table with data.validation=…",
+        )
+
+    def order(unit: str) -> tuple[Any, int]:
+        return np.atleast_1d(target[units[unit][0]]).tolist(), draw("rank folds", seed, unit)
+
+    fold = np.empty(len(examples), dtype=np.int64)
+    for number, unit in enumerate(sorted(units, key=order)):
+        fold[units[unit]] = number % _FOLDS
+    return fold
 
 
 # The features
@@ -313,38 +348,14 @@ def _scored(trial: _Trial, seen: Array, name: str, parameters: int) -> _Found:
 
 def _probed(trial: _Trial, seen: Array) -> NDArray[np.float64]:
     """What a linear probe says of the validation rows or, where there are none, of each training row unseen."""
-    kind, classes, seed, target = trial.kind, trial.answers.width, trial.recipe.seed, trial.target
-    train = trial.train
-    if len(seen) > train:
+    kind, classes, seed, target, train = trial.kind, trial.answers.width, trial.recipe.seed, trial.target, trial.train
+    if trial.fold is None:
         return evaluation.linear_probe(kind, seen[:train], target[:train], seen[train:], seed=seed, classes=classes)
     scores = np.zeros((train, classes))
-    fold = _folds(trial)
-    for number in range(_FOLDS):
-        rest, held = fold != number, fold == number
-        if held.any():
-            scores[held] = evaluation.linear_probe(
-                kind, seen[rest], target[rest], seen[held], seed=seed, classes=classes
-            )
+    for number in np.unique(trial.fold):
+        rest, held = trial.fold != number, trial.fold == number
+        scores[held] = evaluation.linear_probe(kind, seen[rest], target[rest], seen[held], seed=seed, classes=classes)
     return scores
-
-
-def _folds(trial: _Trial) -> Array:
-    """The fold of each row: equal inputs and groups stay together, classes are dealt out [n]."""
-    units: dict[str, list[int]] = {}
-    for place, example in enumerate(trial.examples):
-        units.setdefault(example.id if example.group is None else f"group {example.group}", []).append(place)
-    if len(units) < 2:
-        raise DataError(
-            "there are no two rows that may be parted, so none can be judged on", fix="add rows, or a validation table"
-        )
-
-    def order(unit: str) -> tuple[Any, int]:
-        return np.atleast_1d(trial.target[units[unit][0]]).tolist(), draw("rank folds", trial.recipe.seed, unit)
-
-    fold = np.empty(len(trial.examples), dtype=np.int64)
-    for number, unit in enumerate(sorted(units, key=order)):
-        fold[units[unit]] = number % _FOLDS
-    return fold
 
 
 def _compared(trial: _Trial, found: Sequence[_Found]) -> list[Candidate]:
@@ -406,7 +417,7 @@ def _ranking(
         train_rows=trial.train,
         of_rows=trial.of_rows,
         judged_rows=len(trial.judged),
-        judged_on="validation" if len(trial.target) > trial.train else "cross-validation",
+        judged_on="validation" if trial.fold is None else "cross-validation",
         passes=tuple(passes),
         seconds=time.perf_counter() - started,
     )
