@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from regraft.frozen import Decision, Execution, chain_of, find_frontier, resting
+from regraft.pretrained import fast_attention
 from regraft.recipe import CacheOptions
 from regraft.tasks import Batch, Loss
 from regraft.tasks._losses import cross_entropy
@@ -44,6 +45,11 @@ def _train(
     given: Case, store: str, root: Path, strategy: str, dtype: str = "auto"
 ) -> tuple[dict[str, Tensor], Decision]:
     """Weights after a few steps, and how they were computed. ``store`` may also be "whole"."""
+    with fast_attention(given.subject.model):
+        return _trained(given, store, root, strategy, dtype)
+
+
+def _trained(given: Case, store: str, root: Path, strategy: str, dtype: str) -> tuple[dict[str, Tensor], Decision]:
     subject = given.subject
     model = subject.model
     freeze_all_but(model, _trainable(given, strategy))

@@ -18,7 +18,7 @@ from regraft.frozen.store import Store
 from regraft.frozen.subject import Subject
 from regraft.tasks import Encoded
 
-_TOKENS = {"cpu": 1024, "cuda": 32_768}  # that are computed together while filling, padding included
+_TOKENS = {"cpu": 4096, "cuda": 32_768}  # that are computed together while filling, padding included
 
 
 def read(

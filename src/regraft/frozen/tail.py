@@ -10,6 +10,7 @@ norms as it always does. Two short cuts lie beside that, each taken only where i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from regraft.frozen.patch import Forward, forwards
 from regraft.frozen.prefix import Tap
 from regraft.frozen.trace import Reading, Trace, edges, parts_of, row_mask, with_hidden
-from regraft.pretrained import Anatomy
+from regraft.pretrained import Anatomy, only_rows
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Tail:
     def _reading_rows(self, block: nn.Module, inputs: Mapping[str, Tensor]) -> Forward:
         """A block that gives its output at the rows that are read, and zeros elsewhere.
 
-        Attention runs on all rows, and what comes after it on those alone.
+        Keys and values come from all rows; attention, if it is regraft's own, and all that follows from those alone.
 
         Raises:
             ValueError: the block has no attention of that form.
@@ -112,7 +113,8 @@ class Tail:
             places = edges(row_mask(self._model, inputs, hidden), last=self._trace.reads == "last")
             examples = torch.arange(len(places), device=places.device)
             given, named = _arriving(own, attention, hidden, args, kwargs)
-            attended = attend(*given, **named)
+            with only_rows(attention, places):
+                attended = attend(*given, **named)
             read = parts_of(attended)[0][examples, places].unsqueeze(1)
             with forwards({attention: lambda *_, **__: with_hidden(attended, read)}):
                 output = own(hidden[examples, places].unsqueeze(1), *args, **kwargs)
@@ -136,16 +138,12 @@ class Tail:
 
         shape: list[tuple[int, int]] = []
 
-        def first(own: Forward) -> Forward:
-            def forward(*args: Any, **kwargs: Any) -> Any:
-                hidden = args[0] if args else kwargs["hidden_states"]
-                shape.append((hidden.shape[0], hidden.shape[1]))
-                return own(*args, **kwargs)
+        def first(*args: Any, **kwargs: Any) -> Any:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            shape.append((hidden.shape[0], hidden.shape[1]))
+            raise _Arrived(args, kwargs)
 
-            return forward
-
-        patches = {module: watched(module) for module in seen} | {self._frozen[0]: first(self._frozen[0].forward)}
-        with torch.no_grad(), forwards(patches):
+        with torch.no_grad(), suppress(_Arrived), forwards({**{m: watched(m) for m in seen}, self._frozen[0]: first}):
             self._model(**inputs)
         for module, output in given:
             seen[module].append((*shape[0], output))

@@ -1,7 +1,7 @@
 """What the model knows: find it, open it safely, name its parts, graft a head on it."""
 
 from regraft.pretrained.anatomy import Anatomy, anatomy_of
-from regraft.pretrained.attention import fast_attention
+from regraft.pretrained.attention import fast_attention, only_rows
 from regraft.pretrained.check import check_folder
 from regraft.pretrained.folder import model_folder
 from regraft.pretrained.heads import MeanPooled, mean_pool, pooled_features
@@ -17,6 +17,7 @@ __all__ = [
     "load",
     "mean_pool",
     "model_folder",
+    "only_rows",
     "pooled_features",
     "reopen",
     "save",

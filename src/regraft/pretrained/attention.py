@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+_PLACES = "_regraft_places"
 NAME = "regraft"  # what a config's _attn_implementation says meanwhile
 
 _aten = torch.ops.aten
@@ -81,6 +82,21 @@ def attention_forward(
     Returns:
         A tensor of shape [batch, queries, heads, width]; no attention weights.
     """
+    places = module.__dict__.get(_PLACES)
+    if places is not None:
+        return _at_places(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            places,
+            is_causal,
+            position_bias,
+            dropout=dropout,
+            scaling=scaling,
+            **others,
+        )
     causal = attention_mask is None and query.shape[2] > 1 and _causal(module, is_causal)
     plain = _plain(query, key, attention_mask, others) and not (causal and key.shape[2] != query.shape[2])
     learned = any(part is not None and part.requires_grad for part in (query, key, value, position_bias))
@@ -106,6 +122,72 @@ def attention_forward(
     with torch.autocast("cpu", enabled=False):
         output = _Attention.apply(query.to(dtype), key.to(dtype), value.to(dtype), bias, scale, dropout)  # type: ignore[no-untyped-call]
     return cast(Tensor, output).transpose(1, 2).contiguous(), None
+
+
+@contextmanager
+def only_rows(attention: nn.Module, places: Tensor) -> Iterator[None]:
+    """Let one attention module attend from one row of each example alone, and give zeros for the others.
+
+    Only a model within ``fast_attention`` heeds it.
+
+    Args:
+        places: the rows, int64 [batch].
+    """
+    attention.__dict__[_PLACES] = places
+    try:
+        yield
+    finally:
+        del attention.__dict__[_PLACES]
+
+
+def _at_places(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    places: Tensor,
+    is_causal: bool | None,
+    position_bias: Tensor | None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attention from one row of each example; of the shape that all rows would give, [batch, queries, heads, width]."""
+    examples = torch.arange(len(places), device=places.device)
+    if attention_mask is None and query.shape[2] > 1 and _causal(module, is_causal):
+        attention_mask = (torch.arange(key.shape[2]) <= places.unsqueeze(1))[:, None, None]
+    else:
+        attention_mask = _rows_of(attention_mask, places)
+    few = query[examples, :, places].unsqueeze(2)
+    with _forgotten(module):
+        found, _ = attention_forward(
+            module,
+            few,
+            key,
+            value,
+            attention_mask,
+            is_causal=False,
+            position_bias=_rows_of(position_bias, places),
+            **others,
+        )
+    spread = found.new_zeros(query.shape[0], query.shape[2], *found.shape[2:])
+    return spread.index_put((examples, places), found.squeeze(1)), None
+
+
+def _rows_of(scores: Tensor | None, places: Tensor) -> Tensor | None:
+    """Those rows of what is added to the scores, [batch or 1, heads or 1, rows or 1, keys]."""
+    if scores is None or scores.shape[2] == 1 or scores.stride(2) == 0:
+        return scores if scores is None else scores[:, :, :1]
+    scores = scores.expand(len(places), -1, -1, -1)
+    return scores[torch.arange(len(places), device=places.device), :, places].unsqueeze(2)
+
+
+@contextmanager
+def _forgotten(module: nn.Module) -> Iterator[None]:
+    places = module.__dict__.pop(_PLACES)
+    try:
+        yield
+    finally:
+        module.__dict__[_PLACES] = places
 
 
 class _Attention(torch.autograd.Function):

@@ -37,7 +37,7 @@ from regraft.training.loader import Rows, steps_of
 from regraft.training.schedule import factor
 from regraft.training.signals import Poll
 
-_PROOF = 8  # training examples on which a way to compute is proved
+_PROOF = 4  # training examples on which a way to compute is proved
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps of each parameter
 
 
