@@ -23,8 +23,9 @@ import torch
 
 from regraft.device import choose_device
 from regraft.evaluation.outputs import features_of
-from regraft.frozen import Subject, depth_taps, features
+from regraft.frozen import Subject, features
 from regraft.preparation import make_rows, open_model, read_data
+from regraft.ranking import distinct_depths
 from regraft.recipe import CacheOptions, Recipe, read_recipe
 from regraft.tasks import Encoded, make_task
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 def _ways(recipe: Recipe, rows: int) -> dict[str, Callable[[], Any]]:
     subject, encoded = _material(recipe, rows)
-    taps = depth_taps(subject)
+    taps = distinct_depths(subject)
 
     def forward() -> Any:
         with subject.device.computing():

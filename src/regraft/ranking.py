@@ -23,7 +23,7 @@ from regraft.evaluation.comparisons import SIGNIFICANT
 from regraft.evaluation.outputs import features_of
 from regraft.evaluation.transferability import agreement, h_score, log_me, nearest_neighbours
 from regraft.fingerprint import draw
-from regraft.frozen import Subject, chain_of, depth_taps, features, store_root
+from regraft.frozen import Subject, Tap, chain_of, depth_taps, features, store_root
 from regraft.preparation import make_rows, open_model, read_data
 from regraft.pretrained import Anatomy, Pretrained
 from regraft.recipe import Recipe
@@ -153,9 +153,7 @@ def rank_layers(recipe: Recipe, *, rows: int = ROWS, poll: Poll = lambda: None) 
         )
     yield f"{recipe.model.name}: {len(trial.examples):,} rows at {count} depths"
     of_depths, spent = _seen(opened, recipe, trial, poll, all_depths=True)
-    if np.array_equal(of_depths[-1], of_depths[-2]):  # nothing follows the blocks
-        of_depths.pop()
-    names = [*(f"blocks[{index}]" for index in range(count)), "output"]
+    names = [*(f"blocks[{index}]" for index in range(count)), "output"][: len(of_depths)]
     sizes = _sizes(opened.anatomy)
     found = []
     for name, seen, size in zip(names, of_depths, [*sizes[:count], sizes[-1]], strict=False):
@@ -302,10 +300,8 @@ def _seen(
     subject = Subject(opened.model, opened.anatomy, trial.task.inputs, opened.processor, device)
     encoded = make_rows(trial.examples, trial.task, trial.answers, opened).encoded
     if subject.blocks:
-        taps = depth_taps(subject)
-        found = features(
-            subject, encoded, taps if all_depths else taps[-1:], recipe.cache, root=store_root(), poll=count
-        )
+        taps = distinct_depths(subject) if all_depths else depth_taps(subject)[-1:]
+        found = features(subject, encoded, taps, recipe.cache, root=store_root(), poll=count)
     else:
         size = recipe.evaluation.batch_size
         with device.computing():
@@ -313,6 +309,13 @@ def _seen(
         found = [whole]
     seconds = time.perf_counter() - started
     return found, Pass(recipe.model.name, len(found), len(encoded), seconds, computed)
+
+
+def distinct_depths(subject: Subject) -> list[Tap]:
+    """All depths; what leaves the last block is not one beside the output where nothing follows the blocks."""
+    *blocks, output = depth_taps(subject)
+    follows = set(subject.anatomy.tail) - subject.anatomy.unused
+    return [*(blocks if follows else blocks[:-1]), output]
 
 
 # The scores
