@@ -43,6 +43,87 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
         yield f"left out   {len(data['bad_rows'])} bad rows, the first: {_bad(data['bad_rows'][0])}"
     for note in [*data["notes"], *plan["notes"]]:
         yield f"note       {note}"
+    if plan.get("forecast"):
+        yield from forecast_lines(plan["forecast"])
+
+
+def forecast_lines(told: Mapping[str, Any]) -> Iterator[str]:
+    """How each phase would be computed, and what the run would take."""
+    for number, phase in enumerate(told["phases"], start=1):
+        which = f"phase {number}    " if len(told["phases"]) > 1 else "frontier   "
+        yield f"{which}{_frontier(phase)}"
+        yield f"store      {_stored(phase)}"
+    disk = {what: size for what, size in told["disk"].items() if size}
+    yield f"disk       {', '.join(f'{what} {size_of(size)}' for what, size in disk.items())}"
+    yield f"memory     {size_of(told['memory'])} at the peak"
+    epochs = " / ".join(f"{phase['epochs']} epochs of {clock(phase['epoch'])}" for phase in told["phases"])
+    yield f"time       {clock(told['seconds'])} in all, with {epochs}"
+    yield from _columns([["", *told["parts"]], ["          ", *(clock(each) for each in told["parts"].values())]])
+    yield f"           (measured in {clock(told['spent'])} on a few real batches, nothing of which is kept)"
+    yield from (f"note       {note}" for note in told["notes"])
+
+
+def comparison_table(forecasts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Forecasts side by side."""
+    rows = [["strategy", "trains", "", "frontier", "stored", "disk", "memory", "fill", "epoch", "in all"]]
+    for told in forecasts:
+        phases = told["phases"]
+        first = phases[0]
+        rows.append(
+            [
+                strategy_title(told),
+                f"{told['trainable']:,}",
+                f"{told['trainable'] / max(1, told['total']):.1%}",
+                " / ".join(f"{phase['blocks']} of {phase['depth']}" for phase in phases),
+                _why(first) if not any(phase["stored"] for phase in phases) else size_of(told["disk"]["store"]),
+                size_of(sum(told["disk"].values())),
+                size_of(told["memory"]),
+                clock(sum(phase["filling"] for phase in phases)),
+                " / ".join(clock(phase["epoch"]) for phase in phases),
+                clock(told["seconds"]),
+            ]
+        )
+    yield from _columns(rows)
+
+
+def strategy_title(told: Mapping[str, Any]) -> str:
+    """A strategy with the option that says how much trains."""
+    number = told["options"].get("n")
+    return str(told["strategy"]) if number is None else f"{told['strategy']} n={number}"
+
+
+def clock(seconds: float) -> str:
+    """A time as people read it."""
+    if seconds < 100:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.1f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def size_of(count: float) -> str:
+    """Bytes as people read them."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
+
+
+def _frontier(phase: Mapping[str, Any]) -> str:
+    if phase["blocks"] == 0:
+        return f"nothing below it is frozen: {phase['above']} trains"
+    return f"{phase['blocks']} of {phase['depth']} blocks are frozen, up to {phase['above']}"
+
+
+def _stored(phase: Mapping[str, Any]) -> str:
+    if phase["stored"]:
+        return f"{size_of(phase['bytes'])}, filled once in {clock(phase['filling'])}"
+    return f"no: {_why(phase)}"
+
+
+def _why(phase: Mapping[str, Any]) -> str:
+    """Why nothing is stored."""
+    if phase["stored"]:
+        return "stored"
+    if phase["blocks"] == 0:
+        return "no frozen blocks"
+    return str(phase["reason"].partition("not stored: ")[2] or phase["reason"])
 
 
 def _bad(row: Mapping[str, Any]) -> str:

@@ -25,7 +25,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is about to do; the content of ``plan.json``."""
+    """What a run is about to do; the content of ``plan.json``.
+
+    ``forecast`` is what it will take, where that was measured.
+    """
 
     strategy: dict[str, Any]
     model: dict[str, Any]
@@ -37,6 +40,7 @@ class Plan:
     data: dict[str, Any]
     steps: int
     notes: list[str] = field(default_factory=list)
+    forecast: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

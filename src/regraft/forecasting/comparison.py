@@ -1,0 +1,94 @@
+"""Every strategy of the house on one recipe, each in a process of its own, and the one to choose within a budget."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from regraft.errors import RegraftError
+from regraft.forecasting.extrapolation import Forecast, PhaseForecast, forecast
+from regraft.preparation import Prepared, prepare
+from regraft.recipe import Recipe, make_recipe
+from regraft.strategies import strategy_names
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A strategy that cannot be taken, and why."""
+
+    strategy: str
+    options: dict[str, Any]
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def compare(prepared: Prepared, *, reading: float | None = None) -> Iterator[Forecast | Refused]:
+    """A forecast for the recipe as it is, and for every other strategy with its defaults.
+
+    Each is made in a fresh process, as a run is, so that what one leaves in memory is not counted for the next.
+
+    Args:
+        reading: seconds that starting and reading data and model took, to be counted in.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
+        for recipe in variants(prepared):
+            told = pool.submit(_told, recipe.model_dump(mode="json"), reading).result()
+            yield _read(told, recipe)
+
+
+def variants(prepared: Prepared) -> Iterator[Recipe]:
+    """The recipe as it is, and with every other strategy; ``top-layers`` with one, two and half of the blocks."""
+    recipe, depth = prepared.recipe, len(prepared.pretrained.anatomy.blocks)
+    yield recipe
+    asked = (recipe.strategy.name, recipe.strategy.own().get("n"))
+    patterns = {"freeze": recipe.strategy.freeze, "train": recipe.strategy.train}
+    for name in strategy_names():
+        numbers = sorted({n for n in (1, 2, depth // 2) if 1 <= n <= depth}) if name == "top-layers" else [None]
+        for n in numbers:
+            if (name, n) != asked:
+                options = {"name": name, **patterns, **({} if n is None else {"n": n})}
+                yield make_recipe({**recipe.model_dump(mode="json"), "strategy": options})
+
+
+def choose(
+    forecasts: Sequence[Forecast], *, seconds: float | None = None, memory: float | None = None
+) -> Forecast | None:
+    """Of those within the budget the one that trains most; of equals the quickest. None if none is within it.
+
+    Args:
+        memory: in bytes.
+    """
+    within = [each for each in forecasts if _excess(each, seconds, memory) <= 1]
+    return max(within, key=lambda each: (each.trainable, -each.seconds), default=None)
+
+
+def nearest(forecasts: Sequence[Forecast], *, seconds: float | None = None, memory: float | None = None) -> Forecast:
+    """The one that exceeds the budget by the smallest factor."""
+    return min(forecasts, key=lambda each: (_excess(each, seconds, memory), each.seconds))
+
+
+def _excess(found: Forecast, seconds: float | None, memory: float | None) -> float:
+    over = [found.seconds / seconds] if seconds else []
+    return max([*over, *([found.memory / memory] if memory else [])], default=0.0)
+
+
+def _told(recipe: dict[str, Any], reading: float | None) -> dict[str, Any]:
+    """In a process of its own: a forecast, or why there is none."""
+    try:
+        return forecast(prepare(make_recipe(recipe)), reading=reading).to_json()
+    except RegraftError as error:
+        return {"reason": error.problem}
+
+
+def _read(told: dict[str, Any], recipe: Recipe) -> Forecast | Refused:
+    if "reason" in told:
+        return Refused(recipe.strategy.name, recipe.strategy.model_dump(exclude={"name"}), told["reason"])
+    return Forecast(**{**told, "phases": [PhaseForecast(**phase) for phase in told["phases"]]})
