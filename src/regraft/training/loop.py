@@ -36,6 +36,7 @@ from regraft.training.freeze import freeze_all_but, frozen_sha256, prove_frozen,
 from regraft.training.loader import Rows, steps_of
 from regraft.training.schedule import factor
 from regraft.training.signals import Poll
+from regraft.training.tables import Tables, large_tables
 
 _PROOF = 4  # training examples on which a way to compute is proved
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps of each parameter
@@ -125,6 +126,7 @@ class Loop:
         )
         self._average: dict[str, Tensor] = {}
         self._resting: list[nn.Module] = []
+        self._tables = Tables()
         self._per_epoch = -(-len(material.rows.examples) // material.options.batch_size)
         self._log_every = -(
             -total_steps(len(material.rows.examples), material.phases, material.options.batch_size) // 2000
@@ -197,8 +199,9 @@ class Loop:
             self._enter_phase()
             self.state.frozen = self._frozen_now()
         yield from self._execute(phase)
-        while self.state.epoch < phase.epochs and not self._out_of_patience():
-            yield from self._epoch(phase)
+        with large_tables(self._m.model) as self._tables:
+            while self.state.epoch < phase.epochs and not self._out_of_patience():
+                yield from self._epoch(phase)
         compared = prove_frozen(self._m.model, phase.trainable, self.state.frozen)
         yield Event("frozen", {"phase": self.state.phase, "tensors": compared, "identical": True})
         self.state.phase += 1
@@ -255,7 +258,7 @@ class Loop:
             self._update_average()
         else:
             yield self._skip(loss, norm, losses, places)
-        self._optimizer.zero_grad(set_to_none=True)
+        self._forget_gradients()
         self.state.step += 1
         self.state.batch += 1
         if self.state.step % self._log_every == 0 or self.state.batch == self._per_epoch:
@@ -291,10 +294,27 @@ class Loop:
         return losses, real, padded
 
     def _gradient_norm(self) -> float:
-        trained = [p for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if self._m.options.clip is not None:
-            return float(nn.utils.clip_grad_norm_(trained, self._m.options.clip))
-        return float(nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None]))
+        """The norm of the whole gradient, which is then cut to the largest that is allowed."""
+        dense = [
+            parameter.grad
+            for group in self._optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None and parameter not in self._tables
+        ]
+        norm = nn.utils.get_total_norm([*dense, *self._tables.gradients()])
+        clip = self._m.options.clip
+        if clip is not None and not float(norm) <= clip:
+            factor = clip / (norm + 1e-6)
+            torch._foreach_mul_(dense, factor)
+            self._tables.scale(factor)
+        return float(norm)
+
+    def _forget_gradients(self) -> None:
+        self._tables.zero()
+        for group in self._optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter not in self._tables:
+                    parameter.grad = None
 
     def _skip(self, loss: float, norm: float, losses: Sequence[Tensor], places: Sequence[Sequence[int]]) -> Event:
         """Leave a step out, or stop: nothing that is not finite reaches the weights."""
