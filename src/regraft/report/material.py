@@ -72,6 +72,8 @@ class Material:
 
 def read_material(run: Run) -> Material:
     """Read whatever is there."""
+    if (run.folder / "sweep.json").is_file():
+        return _of_sweep(run)
     missing: list[str] = []
     text = _read(missing, "recipe.yaml", lambda: run.recipe.read_text(encoding="utf-8"), "")
     return Material(
@@ -86,6 +88,14 @@ def read_material(run: Run) -> Material:
         ),
         missing=missing,
     )
+
+
+def _of_sweep(run: Run) -> Material:
+    """The folder of a sweep has other files, which its section reads."""
+    missing: list[str] = []
+    asked = run.folder / "sweep.yaml"
+    recipe = _read(missing, asked.name, lambda: parse_yaml(asked.read_text(encoding="utf-8"), origin=asked.name), {})
+    return Material(run=run, recipe=_mapping(recipe), events=run.history(), missing=missing)
 
 
 def _read(missing: list[str], name: str, read: Callable[[], Any], otherwise: Any, *, there: bool = True) -> Any:

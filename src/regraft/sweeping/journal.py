@@ -75,6 +75,7 @@ class Journal:
             _mend(folder / _JOURNAL)
         backend = JournalFileBackend(str(folder / _JOURNAL), lock_obj=_Lock(folder / ".append"))  # type: ignore[arg-type]
         self._storage = JournalStorage(backend)
+        self._studies: dict[str, optuna.Study] = {}
         self._alive: IO[bytes] | None = None
 
     def __enter__(self) -> Journal:
@@ -151,9 +152,15 @@ class Journal:
         self._storage.set_trial_user_attr(trial._trial_id, key, value)
 
     def _study(self, name: str) -> optuna.Study:
-        return optuna.create_study(
-            storage=self._storage, study_name=name, direction="maximize", load_if_exists=True, sampler=Fixed({})
-        )
+        if name not in self._studies:
+            known = optuna.get_all_study_names(self._storage)
+            if name in known:
+                self._studies[name] = optuna.load_study(storage=self._storage, study_name=name, sampler=Fixed({}))
+            else:
+                self._studies[name] = optuna.create_study(
+                    storage=self._storage, study_name=name, direction="maximize", sampler=Fixed({})
+                )
+        return self._studies[name]
 
     def _bury(self, study: optuna.Study) -> None:
         """Free the places of processes that live no more."""

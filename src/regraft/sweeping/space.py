@@ -153,15 +153,18 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _explained(error: ValidationError, origin: str) -> RecipeError:
-    problems = error.errors(include_url=False)
-    given = problems[0]["input"]
-    tag = "RangeOptions" if isinstance(given, Mapping) or "RangeOptions" in problems[0]["loc"] else "list[any]"
-    first = next((each for each in problems if tag in each["loc"]), problems[0])
-    key = ".".join(["sweep", *(str(part) for part in first["loc"] if part not in {"RangeOptions", "list[any]"})])
+    """The problem with what was given: an unknown key first, and of a range or list what was meant."""
+    kind = "RangeOptions" if any(isinstance(each["input"], Mapping) for each in error.errors()) else "list["
+    problems = sorted(
+        error.errors(include_url=False),
+        key=lambda each: (each["type"] != "extra_forbidden", not any(kind in str(part) for part in each["loc"])),
+    )
+    first = problems[0]
+    named = [str(part) for part in first["loc"] if "RangeOptions" not in str(part) and "list[" not in str(part)]
+    key = ".".join(["sweep", *named])
     if first["type"] == "extra_forbidden":
-        known = [f"sweep.{name}" for name in SweepOptions.model_fields]
-        known += [f"{key.rpartition('.')[0]}.{name}" for name in RangeOptions.model_fields]
-        return unknown_key(key, known, origin)
+        known = SweepOptions.model_fields if len(named) == 1 else RangeOptions.model_fields
+        return unknown_key(key, [f"{key.rpartition('.')[0]}.{name}" for name in known], origin)
     message = first["msg"].removeprefix("Value error, ")
     return RecipeError(f"{origin}: {key}", fix=message[0].lower() + message[1:])
 
