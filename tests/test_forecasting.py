@@ -10,12 +10,16 @@ import pytest
 import torch
 
 from regraft.fingerprint import tensors_sha256
-from regraft.forecasting import Forecast, PhaseForecast, choose, forecast, nearest
+from regraft.forecasting import Forecast, PhaseForecast, choose, forecast, foresee, nearest
 from regraft.forecasting.comparison import variants
 from regraft.forecasting.sample import choose_sample, spread, steps_of
 from regraft.planning.usage import PARTS, seconds_by_part
 from regraft.preparation import Prepared, prepare
 from regraft.recipe import make_recipe
+from regraft.report.blocks import Note, Section, Table
+from regraft.report.material import Material
+from regraft.report.sections.forecast import render
+from regraft.run import Run
 from regraft.testing import WORDS, tiny_model, toy_table
 
 Ready = Callable[..., Prepared]
@@ -199,3 +203,39 @@ def test_seconds_by_part_are_read_from_the_events_of_a_run() -> None:
     assert seconds_by_part([*history, *again]) == {
         "preparing": 2.0, "filling": 3.0, "training": 1.0, "validation": 2.0, "saving": 1.0, "evaluation": 5.0
     }  # fmt: skip
+
+
+def _report(folder: Path, *, fact: dict[str, float], peak: int) -> Section | None:
+    plan = {"forecast": {"parts": {"reading": 3.0, "training": 100.0, "filling": 20.0}, "memory": 1_000_000_000}}
+    end = {"event": "end", "parts": fact, "peak_memory": peak} if fact else {"event": "end", "seconds": 1.0}
+    return render(Material(Run(folder), plan=plan, events=[end]))
+
+
+def test_the_report_shows_forecast_beside_fact(tmp_path: Path) -> None:
+    section = _report(tmp_path, fact={"training": 110.0, "filling": 16.0}, peak=900_000_000)
+    assert section is not None
+    (table,) = section.blocks
+    assert isinstance(table, Table)
+    told = {row[0]: row[1:] for row in table.rows}
+    assert told["Filling the store"] == ["20.0 s", "16.0 s", "+25\N{NO-BREAK SPACE}%"]
+    assert told["In all"] == ["2 min 0 s", "2 min 6 s", "\N{MINUS SIGN}5\N{NO-BREAK SPACE}%"]
+    assert told["Memory at its peak"][:2] == ["1.00 GB", "900 MB"]
+
+
+def test_the_report_owns_up_to_a_forecast_that_was_wrong(tmp_path: Path) -> None:
+    section = _report(tmp_path, fact={"training": 300.0}, peak=900_000_000)
+    assert section is not None
+    assert any(isinstance(block, Note) and "time was more than 25" in block.text for block in section.blocks)
+
+
+def test_the_report_says_nothing_where_nothing_was_foreseen_or_recorded(tmp_path: Path) -> None:
+    assert _report(tmp_path, fact={}, peak=0) is None
+    assert render(Material(Run(tmp_path), events=[{"event": "end", "parts": {"training": 1.0}}])) is None
+
+
+def test_only_a_run_that_looks_long_is_foreseen_unasked(ready: Ready) -> None:
+    prepared = ready()
+    assert foresee(prepared) is prepared
+    told = foresee(prepared, always=True).plan.forecast
+    assert told is not None
+    assert told["seconds"] > 0
