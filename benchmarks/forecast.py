@@ -3,6 +3,7 @@
 Each recipe is forecast in a process of its own, as ``regraft plan`` does it, and then run in another one, as ``regraft
 tune`` does it, from an empty store. Compared are the seconds from the start of the process to the end of the run and
 the peak of its memory. Other work on the machine shows in both, but not alike: the load beside each line tells of it.
+``--processor`` compares processor time on one thread, which other work disturbs much less.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,6 @@ from typing import Any
 from benchmarks.texts import write_tables
 from regraft.run import cache_root
 
-ROWS = {"long": 500, "short": 2000}
 PROMISED = 0.25
 
 Recipe = dict[str, Any]
@@ -49,10 +50,12 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Run what is asked for and print a line for each recipe."""
     parser = argparse.ArgumentParser("benchmarks.forecast", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("names", nargs="*", help=f"else all: {'; '.join(RECIPES)}")
+    parser.add_argument("--scale", type=float, default=1.0, help="so many times the rows")
+    parser.add_argument("--processor", action="store_true", help="processor time, on one thread, instead of wall time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="regraft-bench-") as folder:
-        results = [_measure(name, Path(folder)) for name in given.names or RECIPES]
+        results = [_measure(name, Path(folder), given) for name in given.names or RECIPES]
     for what in ("seconds", "memory"):
         within = sum(abs(result[what]["apart"]) <= PROMISED for result in results)
         print(f"{what}: {within} of {len(results)} within {PROMISED:.0%}")
@@ -60,9 +63,9 @@ def main(arguments: Sequence[str] = ()) -> None:
         given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def _measure(name: str, folder: Path) -> dict[str, Any]:
-    recipe = _resolved(RECIPES[name], folder / "".join(filter(str.isalnum, name)))
-    forecast, fact = (_child(doing, recipe) for doing in ("forecast", "fact"))
+def _measure(name: str, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+    recipe = _resolved(RECIPES[name], folder / "".join(filter(str.isalnum, name)), given.scale)
+    forecast, fact = (_child(doing, recipe, processor=given.processor) for doing in ("forecast", "fact"))
     result = {
         "name": name,
         "load": round(os.getloadavg()[0], 1),
@@ -83,12 +86,13 @@ def _measure(name: str, folder: Path) -> dict[str, Any]:
     return result
 
 
-def _resolved(asked: Recipe, folder: Path) -> Recipe:
+def _resolved(asked: Recipe, folder: Path, scale: float) -> Recipe:
     """The recipe as regraft takes it, its tables written."""
     tables = folder / "tables"
     tables.mkdir(parents=True)
     material = cache_root() / "materials" / "vader"
-    write_tables(asked["workload"], tables, material=material, rows=asked["rows"], test_rows=asked["rows"] // 5)
+    rows = round(asked["rows"] * scale)
+    write_tables(asked["workload"], tables, material=material, rows=rows, test_rows=rows // 5)
     model: Recipe = {"name": "minilm", "head": asked.get("head", "own")}
     if asked.get("tiny"):
         from regraft.testing import WORDS, tiny_model
@@ -110,10 +114,12 @@ def _resolved(asked: Recipe, folder: Path) -> Recipe:
     }
 
 
-def _child(doing: str, recipe: Recipe) -> dict[str, Any]:
+def _child(doing: str, recipe: Recipe, *, processor: bool) -> dict[str, Any]:
     environment = os.environ | {"REGRAFT_STORE": str(Path(recipe["output"]).parent / "store")}
+    if processor:
+        environment |= {"OMP_NUM_THREADS": "1"}
     said = subprocess.run(
-        [sys.executable, "-m", "benchmarks.forecast", "--child", doing, json.dumps(recipe)],
+        [sys.executable, "-m", "benchmarks.forecast", "--child", doing, json.dumps(recipe), str(int(processor))],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
@@ -123,27 +129,34 @@ def _child(doing: str, recipe: Recipe) -> dict[str, Any]:
     return found
 
 
-def _forecast(recipe: Recipe) -> dict[str, Any]:
+def _forecast(recipe: Recipe, *, processor: bool) -> dict[str, Any]:
     import regraft
-    from regraft.forecasting import forecast
-    from regraft.planning.usage import process_seconds
+    from regraft.forecasting import forecast, rehearsal
 
+    if processor:
+        rehearsal._now = time.process_time
     prepared = regraft.prepare(regraft.make_recipe(recipe))
-    return forecast(prepared, reading=process_seconds()).to_json()
+    return forecast(prepared, reading=_since_the_start(processor)).to_json()
 
 
-def _fact(recipe: Recipe) -> dict[str, Any]:
+def _fact(recipe: Recipe, *, processor: bool) -> dict[str, Any]:
     import regraft
-    from regraft.planning.usage import peak_memory, process_seconds, seconds_by_part
+    from regraft.planning.usage import peak_memory, seconds_by_part
 
     run = regraft.tune(regraft.make_recipe(recipe)).run
     parts = seconds_by_part(run.history())
-    seconds = process_seconds()
-    return {"seconds": seconds, "memory": peak_memory(), "parts": {"reading": seconds - sum(parts.values()), **parts}}
+    return {"seconds": _since_the_start(processor), "memory": peak_memory(), "parts": parts}
+
+
+def _since_the_start(processor: bool) -> float:
+    from regraft.planning.usage import process_seconds
+
+    return time.process_time() if processor else process_seconds()
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        print(json.dumps({"forecast": _forecast, "fact": _fact}[sys.argv[2]](json.loads(sys.argv[3]))))
+        child = {"forecast": _forecast, "fact": _fact}[sys.argv[2]]
+        print(json.dumps(child(json.loads(sys.argv[3]), processor=sys.argv[4] == "1")))
     else:
         main(sys.argv[1:])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from regraft.errors import Interrupted
 from regraft.fingerprint import tensors_sha256
 from regraft.forecasting import Forecast, PhaseForecast, choose, forecast, foresee, nearest
 from regraft.forecasting.comparison import variants
@@ -72,6 +73,16 @@ def test_a_forecast_leaves_everything_as_it_was(ready: Ready, tmp_path: Path) ->
     assert torch.equal(torch.get_rng_state(), numbers)
     assert list(tmp_path.rglob("*")) == []
     assert sorted(store.rglob("*")) == kept
+
+
+def test_it_can_be_stopped_and_leaves_nothing_then(ready: Ready, tmp_path: Path) -> None:
+    def stop() -> None:
+        raise Interrupted(2, "stopped by SIGINT")
+
+    with pytest.raises(Interrupted, match="nothing but a forecast") as stopped:
+        forecast(ready(), poll=stop)
+    assert "resume" not in str(stopped.value)
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_it_counts_reading_and_every_part(ready: Ready) -> None:

@@ -30,6 +30,7 @@ from regraft.frozen import list_stores, store_root
 from regraft.planning.usage import PARTS, parts, process_seconds
 from regraft.preparation import Prepared
 from regraft.recipe import CacheOptions
+from regraft.training import Poll
 
 _CACHED = 80  # shapes: oneDNN keeps 1,024 kernels, and a shape takes about 13 of them
 _RESAMPLED = 1_000_000  # resampled rows up to which scoring is timed in full
@@ -96,25 +97,27 @@ class _Basis:
     few_shapes: set[Shape]
 
 
-def forecast(prepared: Prepared, *, reading: float | None = None) -> Forecast:
+def forecast(prepared: Prepared, *, reading: float | None = None, poll: Poll = lambda: None) -> Forecast:
     """Measure what a prepared run will take. Its model, its random numbers, stores and folders stay as they are.
 
     Not for two threads at a time: for its duration stores are elsewhere.
 
     Args:
         reading: seconds that starting and reading data and model took, to be counted in.
+        poll: called before each pass; may raise to stop.
 
     Raises:
+        Interrupted: by ``poll``.
         RegraftError: what would stop the run itself within its first steps.
     """
     begun = time.perf_counter()
     sample = choose_sample(prepared)
     declined = [_declined(prepared.recipe.cache, phase.epochs) for phase in prepared.phases]
-    seen = rehearse(prepared, sample, store=None in declined)
+    seen = rehearse(prepared, sample, store=None in declined, poll=poll)
     room = _no_room(prepared, max(_store_bytes(prepared, seen)))
     if room is not None and None in declined:
         declined = [why or room for why in declined]
-        seen = rehearse(prepared, sample, store=False)
+        seen = rehearse(prepared, sample, store=False, poll=poll)
     steps, shapes = steps_of(prepared, sum(phase.epochs for phase in prepared.phases))
     few_steps, few_shapes = steps_of(seen.small, sum(phase.epochs for phase in seen.small.phases))
     basis = _Basis(prepared, sample, seen, steps, few_steps, shapes, few_shapes)
@@ -122,7 +125,7 @@ def forecast(prepared: Prepared, *, reading: float | None = None) -> Forecast:
     return replace(found, spent=round(time.perf_counter() - begun, 2))
 
 
-def foresee(prepared: Prepared, *, always: bool = False) -> Prepared:
+def foresee(prepared: Prepared, *, always: bool = False, poll: Poll = lambda: None) -> Prepared:
     """The same with a forecast in its plan, if the run looks as if it took over a minute.
 
     That is told by tokens and parameters alone, roughly; a short run is not worth the seconds that a forecast takes.
@@ -133,7 +136,7 @@ def foresee(prepared: Prepared, *, always: bool = False) -> Prepared:
     epochs = sum(phase.epochs for phase in prepared.phases)
     if not always and rough_seconds(prepared, epochs * sum(prepared.rows.lengths)) < _LONG:
         return prepared
-    told = forecast(prepared, reading=process_seconds() or None).to_json()
+    told = forecast(prepared, reading=process_seconds() or None, poll=poll).to_json()
     return replace(prepared, plan=replace(prepared.plan, forecast=told))
 
 
@@ -293,14 +296,18 @@ def _memory(basis: _Basis) -> int:
     further = min(len(basis.shapes), _CACHED) - min(len(basis.few_shapes), _CACHED)
     few = [int(seen.decision(index)["bytes"]) for index in range(len(seen.phases))]
     mapped = [size - small for size, small in zip(_store_bytes(basis.prepared, seen), few, strict=True)]
-    return seen.memory + int(max(0, further) * _growth(seen)) + max(0, *mapped)
+    return seen.memory + int(max(0, further) * _growth(basis)) + max(0, *mapped)
 
 
-def _growth(seen: Rehearsal) -> float:
-    """Bytes that a new shape keeps from then on: those of its kernels."""
-    steps = [each.resident for each in seen.phases[0] if each.name == "step"]
-    first = steps[: len(steps) // seen.small.phases[0].epochs]
-    return max(0.0, (first[-1] - first[0]) / (len(first) - 1)) if len(first) > 1 else 0.0
+def _growth(basis: _Basis) -> float:
+    """Bytes that a new shape keeps from then on: those of its kernels.
+
+    Seen at steps of the first epoch that are smaller than one before them, so that what they hold for a while is there.
+    """
+    held = [each.resident for each in basis.seen.phases[0] if each.name == "step"]
+    tokens = basis.few_steps[0]
+    more = [held[at] - held[at - 1] for at in range(1, len(tokens)) if tokens[at] <= max(tokens[:at])]
+    return max(0.0, float(np.mean(more))) if more else 0.0
 
 
 def _store_bytes(prepared: Prepared, seen: Rehearsal) -> list[int]:

@@ -20,15 +20,17 @@ import torch
 
 from regraft.assessment import probe_tap
 from regraft.data import Example
+from regraft.errors import Interrupted
 from regraft.forecasting.sample import Sample, filled_tokens, spread
 from regraft.frozen import Tap, features, list_stores, store_root
 from regraft.planning.usage import peak_memory, reset_peak, resident
 from regraft.preparation import Prepared, open_model
 from regraft.recipe import Recipe
 from regraft.run import Run
-from regraft.training import Event, Rows
+from regraft.training import Event, Poll, Rows
 from regraft.tuning import _run as run_events
 
+_now = time.perf_counter
 _LARGE = 1_000_000_000  # bytes of a checkpoint; above, it is written once and not twice
 _FILLED = 16_384  # tokens by which filling is timed
 
@@ -66,11 +68,15 @@ class Rehearsal:
         return next(each.values for each in self.phases[phase] if each.name == "execution")
 
 
-def rehearse(prepared: Prepared, sample: Sample, *, store: bool) -> Rehearsal:
+def rehearse(prepared: Prepared, sample: Sample, *, store: bool, poll: Poll = lambda: None) -> Rehearsal:
     """Run on a sample, twice over.
 
     Args:
         store: whether rows are to be kept.
+        poll: called before each pass; may raise to stop.
+
+    Raises:
+        Interrupted: by ``poll``.
     """
     before = peak_memory()
     gc.collect()
@@ -80,7 +86,11 @@ def rehearse(prepared: Prepared, sample: Sample, *, store: bool) -> Rehearsal:
     with _nowhere(prepared.recipe) as folder, _same_numbers(prepared):
         run = Run(folder / "run")
         run.folder.mkdir()
-        seen = list(_timed(run_events(small, run, lambda: None, found=None)))
+        try:
+            seen = list(_timed(run_events(small, run, poll, found=None)))
+        except Interrupted as stopped:  # there is nothing to resume
+            problem = f"{stopped.problem.partition(';')[0]}; nothing but a forecast had begun"
+            raise Interrupted(stopped.signum, problem) from None
         memory = peak_memory()
         stores = {kept["store"]: kept["bytes"] for kept in list_stores(store_root())}
         model_bytes = sum(path.stat().st_size for path in run.model.rglob("*") if path.is_file())
@@ -101,9 +111,9 @@ def checkpoint_bytes(prepared: Prepared) -> int:
 
 def seconds_of(do: Callable[[], object]) -> float:
     """How long something takes."""
-    begun = time.perf_counter()
+    begun = _now()
     do()
-    return time.perf_counter() - begun
+    return _now() - begun
 
 
 def _cut(prepared: Prepared, sample: Sample, *, store: bool) -> Prepared:
@@ -143,11 +153,11 @@ def _rows(rows: Rows, places: Sequence[int]) -> Rows:
 
 
 def _timed(events: Iterator[Event]) -> Iterator[Seen]:
-    last = time.perf_counter()
+    last = _now()
     for event in events:
-        seconds = time.perf_counter() - last
+        seconds = _now() - last
         yield Seen(event.name, event.values, seconds, resident())
-        last = time.perf_counter()
+        last = _now()
 
 
 def _by_phase(seen: Sequence[Seen]) -> list[list[Seen]]:
