@@ -30,7 +30,11 @@ class Device:
 
     def move(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The same tensors on the device."""
-        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in tensors.items()}
+        return {name: self.pinned(tensor).to(self.device, non_blocking=True) for name, tensor in tensors.items()}
+
+    def pinned(self, tensor: Tensor) -> Tensor:
+        """A tensor where a GPU can fetch it while other work goes on; the same tensor for other devices."""
+        return tensor.pin_memory() if self.device.type == "cuda" and tensor.device.type == "cpu" else tensor
 
 
 def choose_device(precision: Literal["auto", "fp32", "bf16"]) -> Device:

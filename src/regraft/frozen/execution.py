@@ -45,8 +45,20 @@ class Decision:
     bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, for the plan and the event log."""
+        """Plain JSON values, for the plan, the event log and checkpoints."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Decision:
+        """The decision that gave these values."""
+        found = values["difference"]
+        built = {
+            "frontier": Frontier(**values["frontier"]),
+            "tap": Tap(**values["tap"]),
+            "shortcuts": Shortcuts(**values["shortcuts"]),
+            "difference": None if found is None else Difference(**found),
+        }
+        return cls(**{**values, **built})
 
 
 class Execution:
@@ -100,7 +112,14 @@ class Execution:
         self._tail = self._rows = None
 
     def enter(
-        self, batch: Batch, loss: Loss, *, epochs: int, poll: Callable[[], None], also: Sequence[Tap] = ()
+        self,
+        batch: Batch,
+        loss: Loss,
+        *,
+        epochs: int,
+        poll: Callable[[], None],
+        also: Sequence[Tap] = (),
+        known: Decision | None = None,
     ) -> Iterator[tuple[int, int] | Decision]:
         """Prepare for a phase. What is trainable is measured on the model as it is.
 
@@ -108,11 +127,12 @@ class Execution:
             batch: the first training examples; the proof is made on them.
             epochs: how often each row will be read.
             also: what else of the training examples is wanted later, and is stored in the same pass.
+            known: what was decided when this phase began; it is kept, for another way would give other bits.
 
         Yields:
             How many rows are filled, and of how many; at last the decision.
         """
-        decision = self.decide(batch, loss)
+        decision = self.decide(batch, loss) if known is None else self._again(known)
         if self._rows is None or not decision.from_rows:
             yield decision
             return
@@ -174,6 +194,13 @@ class Execution:
         self.close()
         return Decision(frontier, False, failed)
 
+    def _again(self, known: Decision) -> Decision:
+        """Compute as was decided before."""
+        self.close()
+        if known.difference is not None:
+            self._build(self._traced(), known.tap, known.shortcuts)
+        return replace(known, stored=False, reason="proved")
+
     def _traced(self) -> Trace:
         with torch.no_grad(), self._subject.device.computing():
             return trace_of(self._subject.model, self._subject.blocks, self._subject.batch(self._encoded[:3]))
@@ -189,18 +216,22 @@ class Execution:
         whole: Seen,
     ) -> Decision:
         subject = self._subject
-        stem = stem_modules(subject.model, subject.anatomy) if shortcuts.bypass_stem else []
-        self._tail = Tail(subject.model, subject.blocks, trace, tap, stem=stem, shortcuts=shortcuts)
-        self._rows, given = None, None
-        if tap.height:
-            prefix = Prefix(subject.model, subject.blocks, trace.calls)
-            self._rows = FrozenRows(subject, prefix, self._encoded, tap, self._dtype(tap))
-            given = self._rows[range(len(batch.target))]
-            self._tail.learn_stem([subject.batch(self._encoded[:2]), subject.batch(self._encoded[:3])])
-        tail = self._tail
+        tail = self._build(trace, tap, shortcuts)
+        given = None if self._rows is None else self._rows[range(len(batch.target))]
         fast = look(subject.model, batch, loss, subject.device, lambda inputs: tail(inputs, given))
         size = 0 if given is None else self._size(given, tap)
         return Decision(frontier, bool(tap.height), "proved", tap, shortcuts, difference(whole, fast), bytes=size)
+
+    def _build(self, trace: Trace, tap: Tap, shortcuts: Shortcuts) -> Tail:
+        subject = self._subject
+        stem = stem_modules(subject.model, subject.anatomy) if shortcuts.bypass_stem else []
+        self._tail = Tail(subject.model, subject.blocks, trace, tap, stem=stem, shortcuts=shortcuts)
+        self._rows = None
+        if tap.height:
+            prefix = Prefix(subject.model, subject.blocks, trace.calls)
+            self._rows = FrozenRows(subject, prefix, self._encoded, tap, self._dtype(tap))
+            self._tail.learn_stem([subject.batch(self._encoded[:2]), subject.batch(self._encoded[:3])])
+        return self._tail
 
     def _dtype(self, tap: Tap) -> torch.dtype:
         asked = self._options.dtype

@@ -13,6 +13,7 @@ from regraft.device import Device
 from regraft.frozen.trace import tensors_in
 from regraft.tasks import Batch, Loss
 
+_FAINT = 0.1  # outputs count as of this size at least: a fresh head says next to nothing, and its noise means nothing
 _SMALL = 1e-2  # gradients shorter than this share of the whole gradient count as of that length: they may be mere noise
 
 # What rounding may cost, by the type of the rows or of the products, whichever is coarser: output, loss, gradient.
@@ -94,7 +95,7 @@ def difference(whole: Seen, fast: Seen) -> Difference:
         _distance(whole.gradients.get(name), fast.gradients.get(name), at_least=_SMALL * length)
         for name in {*whole.gradients, *fast.gradients}
     ]
-    outputs = [float((a - b).abs().max() / a.abs().max().clamp(min=1e-6)) for a, b in _pairs(whole, fast)]
+    outputs = [float((a - b).abs().max() / a.abs().max().clamp(min=_FAINT)) for a, b in _pairs(whole, fast)]
     loss = float((whole.loss - fast.loss).abs() / whole.loss.abs().clamp(min=1e-6))
     return Difference(max(outputs, default=0.0), loss, max(slopes, default=0.0))
 

@@ -73,7 +73,11 @@ class FrozenRows:
         device = self.subject.device
         kept = self._computed(places) if self.store is None else [self.store[self.ids()[place]] for place in places]
         short = self.dtype == torch.bfloat16 and device.precision == "bf16"
-        return [rows.to(device.device, self.dtype if short else torch.float32, non_blocking=True) for rows in kept]
+        dtype = self.dtype if short else torch.float32
+        if self.store is None or device.device.type == "cpu":
+            return [rows.to(dtype) for rows in kept]
+        together = device.pinned(torch.cat(kept)).to(device.device, non_blocking=True).to(dtype)
+        return list(torch.split(together, [len(rows) for rows in kept]))
 
     def _computed(self, places: Sequence[int]) -> list[Tensor]:
         chosen = [self.encoded[place] for place in places]

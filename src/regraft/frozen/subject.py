@@ -8,6 +8,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from regraft.device import Device
@@ -16,6 +17,7 @@ from regraft.frozen.frontier import chain_of
 from regraft.frozen.prefix import Tap
 from regraft.pretrained import Anatomy
 from regraft.tasks import Encoded, Inputs
+from regraft.version import __version__
 
 # What a config says that no row depends on.
 _BESIDE = (
@@ -72,8 +74,9 @@ class Subject:
             "limit": self.limit,
             "precision": self.device.precision,
             "device": self.device.device.type,
+            "processor": _processor(self.device),
             "attention": _STOCK.get(attention, attention),
-            "versions": {name: version(name) for name in ("torch", "transformers")},
+            "versions": {name: version(name) for name in ("torch", "transformers")} | {"regraft": __version__},
         }
 
     def _below(self, height: int) -> Iterator[tuple[str, Tensor]]:
@@ -87,6 +90,13 @@ class Subject:
             for name, tensor in tensors:
                 if name not in above and not name.startswith(higher) and ".pooler." not in name:
                     yield name.removeprefix(prefix), tensor
+
+
+def _processor(device: Device) -> str:
+    """What kind of processor rounds as this one does."""
+    if device.device.type == "cuda":
+        return torch.cuda.get_device_name(device.device)
+    return str(torch.backends.cpu.get_cpu_capability())
 
 
 def _plain(value: Any) -> Any:

@@ -76,6 +76,7 @@ class State:
     waited: int = 0
     best: dict[str, Any] | None = None
     frozen: str | None = None
+    execution: dict[str, Any] | None = None  # how this phase is computed
     finished: bool = False
 
 
@@ -198,7 +199,8 @@ class Loop:
         if self.state.frozen is None:
             self._enter_phase()
             self.state.frozen = self._frozen_now()
-        yield from self._execute(phase)
+        if self.state.epoch < phase.epochs:
+            yield from self._execute(phase)
         with large_tables(self._m.model) as self._tables:
             while self.state.epoch < phase.epochs and not self._out_of_patience():
                 yield from self._epoch(phase)
@@ -207,7 +209,7 @@ class Loop:
         self.state.phase += 1
         self.state.epoch = 0
         self.state.waited = 0
-        self.state.frozen = None
+        self.state.frozen = self.state.execution = None
         self.state.finished = self.state.phase == len(self._m.phases)
 
     def _execute(self, phase: Phase) -> Iterator[Event]:
@@ -215,9 +217,11 @@ class Loop:
         m = self._m
         batch = self._batch(range(min(_PROOF, len(m.rows.examples))))
         told = 0
-        entering = m.execution.enter(batch, m.loss, epochs=phase.epochs, poll=self._stop, also=m.wanted)
+        known = None if self.state.execution is None else Decision.from_json(self.state.execution)
+        entering = m.execution.enter(batch, m.loss, epochs=phase.epochs, poll=self._stop, also=m.wanted, known=known)
         for state in entering:
             if isinstance(state, Decision):
+                self.state.execution = state.to_json()
                 yield Event("execution", {"phase": self.state.phase, **state.to_json()})
             elif state[0] * 20 // state[1] >= told or state[0] == state[1]:
                 told = state[0] * 20 // state[1] + 1
