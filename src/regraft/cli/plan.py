@@ -38,14 +38,15 @@ def command(
     if quick and compared:
         raise RecipeError("--quick runs nothing, so nothing can be compared", fix="leave --quick out")
     prepared = prepare(recipe_of(words or [], data=data, task=task, model=model))
+    reading = process_seconds() or None
     if compared:
-        told = _compared(prepared, process_seconds() or None, minutes, memory)
+        told = _compared(prepared, reading, minutes, memory)
         print(json.dumps(told, ensure_ascii=False) if as_json else "\n".join(_comparison_lines(told)))
         return
     if not quick:
         from regraft.forecasting import foresee
 
-        prepared = foresee(prepared, always=True)
+        prepared = foresee(prepared, always=True, reading=reading)
     plan = prepared.plan.to_json()
     print(json.dumps(plan, ensure_ascii=False) if as_json else "\n".join(plan_lines(plan)))
 

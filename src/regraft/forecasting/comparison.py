@@ -76,8 +76,8 @@ def nearest(forecasts: Sequence[Forecast], *, seconds: float | None = None, memo
 
 
 def _excess(found: Forecast, seconds: float | None, memory: float | None) -> float:
-    over = [found.seconds / seconds] if seconds else []
-    return max([*over, *([found.memory / memory] if memory else [])], default=0.0)
+    pairs = ((found.seconds, seconds), (found.memory, memory))
+    return max((needed / max(allowed, 1e-9) for needed, allowed in pairs if allowed is not None), default=0.0)
 
 
 def _told(recipe: dict[str, Any], reading: float | None) -> dict[str, Any]:

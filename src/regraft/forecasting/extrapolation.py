@@ -27,7 +27,7 @@ from regraft.forecasting.sample import (
     steps_of,
 )
 from regraft.frozen import list_stores, store_root
-from regraft.planning.usage import PARTS, parts, process_seconds
+from regraft.planning.usage import PARTS, parts
 from regraft.preparation import Prepared
 from regraft.recipe import CacheOptions
 from regraft.training import Poll
@@ -125,18 +125,22 @@ def forecast(prepared: Prepared, *, reading: float | None = None, poll: Poll = l
     return replace(found, spent=round(time.perf_counter() - begun, 2))
 
 
-def foresee(prepared: Prepared, *, always: bool = False, poll: Poll = lambda: None) -> Prepared:
+def foresee(
+    prepared: Prepared, *, always: bool = False, reading: float | None = None, poll: Poll = lambda: None
+) -> Prepared:
     """The same with a forecast in its plan, if the run looks as if it took over a minute.
 
     That is told by tokens and parameters alone, roughly; a short run is not worth the seconds that a forecast takes.
 
     Args:
         always: however short it looks.
+        reading: as in ``forecast``.
+        poll: likewise.
     """
     epochs = sum(phase.epochs for phase in prepared.phases)
     if not always and rough_seconds(prepared, epochs * sum(prepared.rows.lengths)) < _LONG:
         return prepared
-    told = forecast(prepared, reading=process_seconds() or None, poll=poll).to_json()
+    told = forecast(prepared, reading=reading, poll=poll).to_json()
     return replace(prepared, plan=replace(prepared.plan, forecast=told))
 
 
