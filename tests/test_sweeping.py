@@ -15,6 +15,7 @@ import torch
 from scipy.stats import ttest_1samp
 
 from regraft.errors import DataError, RecipeError, TrainingError
+from regraft.fingerprint import tensors_sha256
 from regraft.frozen import Store, list_stores, store_root
 from regraft.preparation import read_data
 from regraft.recipe import Recipe, make_recipe, read_recipe
@@ -210,6 +211,15 @@ def test_the_place_of_a_process_that_is_gone_is_taken_again_with_the_same_values
         assert [record.state for record in journal.records("search")] == ["complete"]
 
 
+def test_a_point_that_was_tried_already_is_not_trained_again(stage: Place, tmp_path: Path) -> None:
+    space = {"strategy.learning_rate": [1e-3]}
+    sweep = begin(asked(stage, tmp_path), make_options({"sampler": "random", "trials": 3, "seeds": 2, "space": space}))
+    found = done(sweep)["trials"]
+    assert [each["trial"] for each in found] == [1, 2, 3]
+    assert len({each["value"] for each in found}) == 1
+    assert [each["seconds"] for each in found[1:]] == [0.0, 0.0]
+
+
 def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         journal.keep("search", "about", lambda: {"rows": 3})
@@ -269,9 +279,14 @@ def test_a_trial_looks_at_no_test_row_and_leaves_nothing(stage: Place, tmp_path:
 
 
 def test_trials_do_not_touch_the_model_they_share(stage: Place, tmp_path: Path) -> None:
-    bench, recipe = Bench(), asked(stage, tmp_path)
-    first, again = (run_trial(bench, recipe, tmp_path / "scratch", lambda: None) for _ in range(2))
+    bench = Bench()
+    probe, full = (asked(stage, tmp_path, f"strategy={{name: {name}}}") for name in ("linear-probe", "full"))
+    shared = bench.untouched(probe).pretrained.model
+    before = tensors_sha256(shared.state_dict())
+    first, _, again = (run_trial(bench, recipe, tmp_path / "scratch", lambda: None) for recipe in (probe, full, probe))
     assert (first.value, first.tie) == (again.value, again.tie)
+    assert bench.untouched(full).pretrained.model is shared
+    assert tensors_sha256(shared.state_dict()) == before
 
 
 # What it comes to

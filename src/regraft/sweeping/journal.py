@@ -79,8 +79,13 @@ class Journal:
         self._alive: IO[bytes] | None = None
 
     def __enter__(self) -> Journal:
-        (self.folder / "workers").mkdir(exist_ok=True)
-        self._alive = _locked(self.folder / "workers" / self.worker, wait=True)
+        workers = self.folder / "workers"
+        workers.mkdir(exist_ok=True)
+        with _held(self._lock):
+            for worker in workers.iterdir():
+                if not _lives(worker):
+                    self._forget(worker.name)
+            self._alive = _locked(workers / self.worker, wait=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -170,8 +175,12 @@ class Journal:
                 continue
             study.tell(trial.number, state=TrialState.FAIL)
             if worker:
-                (self.folder / "workers" / worker).unlink(missing_ok=True)
-                shutil.rmtree(self.folder / f".scratch-{worker}", ignore_errors=True)
+                self._forget(worker)
+
+    def _forget(self, worker: str) -> None:
+        """Remove what a process that lives no more has left."""
+        (self.folder / "workers" / worker).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / f".scratch-{worker}", ignore_errors=True)
 
     @property
     def _lock(self) -> Path:

@@ -51,7 +51,7 @@ class Bench:
         self._untouched: dict[str, Prepared] = {}
 
     def prepared(self, recipe: Recipe) -> Prepared:
-        """As ``preparation.prepare`` does, with a copy of the untouched model."""
+        """As ``preparation.prepare`` does, with a copy of what trains; frozen weights are those of the shared model."""
         untouched = self.untouched(recipe)
         opened = untouched.pretrained
         training = recipe.training
@@ -63,7 +63,9 @@ class Bench:
             freeze=recipe.strategy.freeze,
             train=recipe.strategy.train,
         )
-        model = copy.deepcopy(opened.model)
+        trained = frozenset[str]().union(*(phase.trainable for phase in chosen))
+        kept = {id(value): value for name, value in opened.model.named_parameters() if name not in trained}
+        model = copy.deepcopy(opened.model, kept)
         return replace(untouched, recipe=recipe, pretrained=replace(opened, model=model), phases=chosen)
 
     def untouched(self, recipe: Recipe) -> Prepared:
