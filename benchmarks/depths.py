@@ -1,8 +1,9 @@
 """What the features of all depths cost beside one forward pass over the same rows: what `regraft rank --layers` does.
 
-Three ways over the rows that the ranking looks at, in turn, so that a slow minute hits all of them:
+Four ways over the rows that the ranking looks at, in turn, so that a slow minute hits all of them:
 
     forward   the backbone as transformers has it, batches of 64 by length, the mean of its output: one depth
+    output    the same features as `regraft rank --models` makes them, kept nowhere
     depths    the features of all depths, kept nowhere
     stored    the features of all depths, written to an empty store
 
@@ -48,9 +49,9 @@ def main(arguments: Sequence[str] = ()) -> None:
     for number, seconds in enumerate(rounds, start=1):
         told = ", ".join(f"{name} {wall:.2f} / {busy:.2f}" for name, (wall, busy) in seconds.items())
         print(f"round {number}: {told}")
-    for name in ("depths", "stored"):
-        wall, busy = (_ratio(rounds, name, which) for which in (0, 1))
-        print(f"{name} / forward, of the medians: {wall:.2f} by the clock, {busy:.2f} of the processor")
+    for name, beside in (("depths", "output"), ("depths", "forward"), ("stored", "output"), ("stored", "forward")):
+        wall, busy = (_ratio(rounds, name, beside, which) for which in (0, 1))
+        print(f"{name} / {beside}, of the medians: {wall:.2f} by the clock, {busy:.2f} of the processor")
 
 
 def _ways(recipe: Recipe, rows: int) -> dict[str, Callable[[], Any]]:
@@ -61,6 +62,9 @@ def _ways(recipe: Recipe, rows: int) -> dict[str, Callable[[], Any]]:
         with subject.device.computing():
             return features_of(subject.model, subject.inputs, subject.processor, encoded, batch_size=64)
 
+    def output() -> Any:
+        return features(subject, encoded, taps[-1:], CacheOptions(store="never"), root=Path())
+
     def depths() -> Any:
         return features(subject, encoded, taps, CacheOptions(store="never"), root=Path())
 
@@ -68,7 +72,7 @@ def _ways(recipe: Recipe, rows: int) -> dict[str, Callable[[], Any]]:
         with tempfile.TemporaryDirectory() as root:
             return features(subject, encoded, taps, CacheOptions(), root=Path(root))
 
-    return {"forward": forward, "depths": depths, "stored": stored}
+    return {"forward": forward, "output": output, "depths": depths, "stored": stored}
 
 
 def _material(recipe: Recipe, rows: int) -> tuple[Subject, list[Encoded]]:
@@ -87,8 +91,8 @@ def _timed(way: Callable[[], Any]) -> Seconds:
     return time.perf_counter() - wall, time.process_time() - busy
 
 
-def _ratio(rounds: Sequence[dict[str, Seconds]], name: str, which: int) -> float:
-    above, below = (statistics.median(seconds[key][which] for seconds in rounds) for key in (name, "forward"))
+def _ratio(rounds: Sequence[dict[str, Seconds]], name: str, beside: str, which: int) -> float:
+    above, below = (statistics.median(seconds[key][which] for seconds in rounds) for key in (name, beside))
     return above / below
 
 
