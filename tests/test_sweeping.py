@@ -125,6 +125,9 @@ def test_a_sweep_that_does_not_fit_says_what_to_do(sweep: Any, said: str) -> Non
         ({"strategy.n": [1]}, "unknown key 'strategy.n'"),
         ({"data.train": ["other.csv"]}, "data.train is not to be varied"),
         ({"seed": [1, 2]}, "seed is not to be varied"),
+        ({"task.name": ["text-regression"]}, "task.name is not to be varied"),
+        ({"training": [{"epochs": 2}]}, "unknown key 'training'"),
+        ({"task.max_lenth": [16]}, "did you mean 'task.max_length'"),
         ({"training.batch_size": [8, "many"]}, "training.batch_size"),
         ({"strategy.name": ["ful"]}, "did you mean 'full'"),
         ({"model.head": {"low": 1, "high": 2, "relative": True}}, "relative to 'own'"),
@@ -133,6 +136,11 @@ def test_a_sweep_that_does_not_fit_says_what_to_do(sweep: Any, said: str) -> Non
 def test_a_key_that_cannot_be_varied_is_named(stage: Place, tmp_path: Path, space: dict[str, Any], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         check_space(make_options({"space": space}), asked(stage, tmp_path))
+
+
+def test_options_of_every_room_can_be_varied(stage: Place, tmp_path: Path) -> None:
+    space = {"task.max_length": [16, 32], "model.dropout": [0.0, 0.1], "training.epochs": [1], "model": ["minilm"]}
+    check_space(make_options({"space": space}), asked(stage, tmp_path))
 
 
 def test_a_strategy_that_the_model_has_no_blocks_for_is_found_before_any_trial(stage: Place, tmp_path: Path) -> None:

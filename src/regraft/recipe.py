@@ -233,6 +233,8 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     raw = parse_yaml(text, origin=str(path))
     if not isinstance(raw, dict):
         raise RecipeError(f"{path} holds no keys", fix="a recipe needs at least task: and data:")
+    if "sweep" in raw:
+        raise RecipeError(f"{path} asks for a sweep", fix=f"`regraft sweep {path}`, or take sweep: out of it")
     return make_recipe(raw, overrides, origin=str(path))
 
 

@@ -68,6 +68,12 @@ def test_a_mistake_is_named_with_what_to_do(command, recipe, words, said):
     assert said in answer.err
 
 
+def test_tune_says_what_to_do_with_a_sweep(command, recipe):
+    answer = command("tune", recipe)
+    assert answer.code == 2
+    assert f"regraft sweep {recipe}" in answer.err
+
+
 def test_a_sweep_that_has_begun_takes_no_options(command, tmp_path):
     answer = command("sweep", tmp_path, "seed=3")
     assert answer.code == 2

@@ -33,7 +33,8 @@ TRIALS = 12  # where no number is asked for
 _MOST_POINTS = 10_000
 _REHEARSED = 500
 _VARIED = ("model", "strategy", "training", "task")
-_FIXED = {"task", "task.name", "model.revision", "training.checkpoint", "training.workers"}
+_FIXED = {"task.name", "model.revision", "training.checkpoint", "training.workers"}
+_WHOLE = {"task", "training"}  # sections of which single options are varied, never all at once
 
 
 class RangeOptions(Section):
@@ -311,7 +312,9 @@ def _plain(options: StrategyOptions) -> Strategy:
 
 def _known(options: SweepOptions, recipe: Recipe) -> Iterator[str]:
     """What may be varied: the recipe's keys, and those of its task and of the strategies in play."""
-    yield from (key for key in known_keys() if key.split(".", 1)[0] in _VARIED and not _is_fixed(key))
+    yield from (
+        key for key in known_keys() if key.split(".", 1)[0] in _VARIED and key not in _WHOLE and not _is_fixed(key)
+    )
     yield from (f"task.{name}" for name in _options_of(make_task(recipe.task)))
     keys = ("strategy", "strategy.name")
     named = [strategy_at(recipe, {key: value}) for key in keys for value in _listed(options.space, key)]
