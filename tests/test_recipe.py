@@ -19,7 +19,7 @@ from regraft.recipe import StrategyOptions, TaskOptions, known_keys, parse_yaml,
 from regraft.strategies import make_strategy, strategy_names
 from regraft.tasks import make_task, task_names
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*[!p].yaml"))  # without sweeps: test_sweeping reads them
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*[!p].yaml"))  # those of sweeps: test_sweeping
 SMALL = {"task": "text-classification", "data": "reviews.csv"}
 
 
