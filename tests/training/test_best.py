@@ -27,7 +27,7 @@ def _judged(prepared: Prepared, checkpoints: Path, scores: Sequence[float]) -> t
     """A loop whose epochs are given these scores."""
     verdicts = iter(scores)
     loop, model = loop_of(prepared, checkpoints)
-    loop._validate = lambda execution: Verdict(score=next(verdicts), tie=0.0, loss=0.0, values={})
+    loop._validate = lambda _: Verdict(score=next(verdicts), tie=0.0, loss=0.0, values={})
     return loop, model
 
 

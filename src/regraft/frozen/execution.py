@@ -264,13 +264,13 @@ def _candidates(frontier: Frontier, trace: Trace, subject: Subject) -> Iterator[
     """Ways to compute, the one that saves most first."""
     height = frontier.blocks
     if height == frontier.depth and trace.reads != "all":
-        for bypass in (True, False):
-            yield Tap(height, trace.reads), Shortcuts(bypass_stem=bypass)
+        for bypass, one_row in ((True, True), (True, False), (False, False)):
+            yield Tap(height, trace.reads), Shortcuts(bypass, one_row)
     reads = height < frontier.depth and trace.reads in ("first", "last") and _has_attention(subject)
     for read_rows in (True, False) if reads else (False,):
         for bypass in (True, False) if height else (False,):
             if height or read_rows:
-                yield Tap(height), Shortcuts(bypass, read_rows)
+                yield Tap(height), Shortcuts(bypass, read_rows=read_rows)
 
 
 def _has_attention(subject: Subject) -> bool:

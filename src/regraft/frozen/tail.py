@@ -1,9 +1,10 @@
 """What lies above the frontier, run from rows: the model's own forward, with the frozen modules standing aside.
 
 The frozen blocks give back the rows whatever they are called with, so the model still builds its masks, positions and
-norms as it always does. Two short cuts lie beside that, each taken only where it was proved on the first batch:
+norms as it always does. Short cuts lie beside that, each taken only where it was proved on the first batch:
 
     bypass_stem      the modules before the first block (embeddings, convolutions) give zeros of the right shape
+    one_row          where one row of an example is all that is read, its inputs are cut to that position too
     read_rows        what comes after attention in the last block is computed only for the rows that the head reads
 """
 
@@ -28,6 +29,7 @@ class Shortcuts:
     """Which of the short cuts are taken."""
 
     bypass_stem: bool = False
+    one_row: bool = False
     read_rows: bool = False
 
 
@@ -51,6 +53,7 @@ class Tail:
     ) -> None:
         self._model, self._trace, self._tap = model, trace, tap
         self._frozen = tuple(blocks[: tap.height])
+        self._one_row = shortcuts.one_row and tap.reading != "all"
         self._stem = tuple(stem) if shortcuts.bypass_stem and tap.height else ()
         reads_rows = shortcuts.read_rows and tap.height < len(blocks)
         self._last = blocks[-1] if reads_rows else None
@@ -73,6 +76,8 @@ class Tail:
             rows: of each example, [rows, …]; None where nothing is frozen from the bottom.
         """
         aside: dict[nn.Module, Forward] = {}
+        if self._one_row:
+            inputs = _cut(inputs, last=self._tap.reading == "last")
         if rows is not None:
             hidden = _laid_out(rows, _places_of(inputs, rows, self._tap.reading), self._tap.reading)
             aside |= {block: self._giving(block, hidden) for block in self._frozen}
@@ -168,6 +173,18 @@ def _places_of(inputs: Mapping[str, Tensor], rows: Sequence[Tensor], reading: Re
     if mask is not None and (reading != "all" or torch.equal(mask.sum(1), lengths)):
         return mask.bool()
     return torch.arange(int(lengths.max()), device=lengths.device) < lengths.unsqueeze(1)
+
+
+def _cut(inputs: Mapping[str, Tensor], *, last: bool) -> dict[str, Tensor]:
+    """Inputs [batch, positions] at the one position that is read, [batch, 1]; others as they are."""
+    mask = inputs.get("attention_mask")
+    if mask is None:
+        return dict(inputs)
+    places, examples = edges(mask.bool(), last=last), torch.arange(len(mask), device=mask.device)
+    return {
+        name: value[examples, places].unsqueeze(1) if value.shape == mask.shape else value
+        for name, value in inputs.items()
+    }
 
 
 def _laid_out(rows: Sequence[Tensor], mask: Tensor, reading: Reading) -> Tensor:
