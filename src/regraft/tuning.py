@@ -25,9 +25,10 @@ from regraft.assessment import compose_scores, probe_tap, score_baselines, write
 from regraft.errors import Interrupted, RecipeError, TrainingError
 from regraft.fingerprint import digest, tensors_sha256
 from regraft.frozen import Execution, Tap, store_root
+from regraft.planning.usage import peak_memory, reset_peak, seconds_by_part
 from regraft.preparation import Prepared, make_rows, prepare
 from regraft.recipe import Recipe, read_recipe, to_yaml
-from regraft.run import Run, create_run, storage, write_json, write_text
+from regraft.run import Run, create_run, read_json, storage, write_json, write_text
 from regraft.training import Event, Loop, Material, Poll, Rows, Verdict, checkpoint, stoppable
 from regraft.tuned import Tuned
 from regraft.version import __version__
@@ -55,8 +56,11 @@ def resume(run: Run) -> Outcome:
     return _finish(resume_events(run))
 
 
-def tune_events(recipe: Recipe) -> Generator[Event, None, Outcome]:
+def tune_events(recipe: Recipe, *, foresee: Callable[..., Prepared] | None = None) -> Generator[Event, None, Outcome]:
     """Tune into a new run folder.
+
+    Args:
+        foresee: puts a forecast into the plan before anything is spent; ``regraft.forecasting.foresee`` does.
 
     Yields:
         Every event, after it was recorded.
@@ -69,6 +73,8 @@ def tune_events(recipe: Recipe) -> Generator[Event, None, Outcome]:
     """
     with _alone(), stoppable() as stop:
         prepared = prepare(recipe, poll=_nothing_to_save(stop))
+        if foresee is not None:
+            prepared = foresee(prepared, poll=_nothing_to_save(stop))
         run = create_run(Path(os.path.expanduser(recipe.output)), recipe.name, default_run_name(recipe))
         with run.locked():
             write_text(
@@ -78,7 +84,7 @@ def tune_events(recipe: Recipe) -> Generator[Event, None, Outcome]:
                     header=f"regraft {__version__}; `regraft tune` with this file gives the same weights",
                 ),
             )
-            return (yield from _run(prepared, run, stop, found=None))
+            return (yield from run_events(prepared, run, stop, found=None))
 
 
 def resume_events(run: Run) -> Generator[Event, None, Outcome]:
@@ -95,13 +101,14 @@ def resume_events(run: Run) -> Generator[Event, None, Outcome]:
             prepared = prepare(recipe, poll=stop)
         except Interrupted as stopped:
             raise _resumable(stopped, run) from None
+        prepared = replace(prepared, plan=replace(prepared.plan, forecast=_forecast_of(run)))
         for reason in passed_over:
             yield _recorded(run, Event("damaged", {"checkpoint": reason}))
         yield _recorded(
             run,
             Event("resume", {"step": found.step if found else 0, "from": found.folder.name if found else None}),
         )
-        return (yield from _run(prepared, run, stop, found=found))
+        return (yield from run_events(prepared, run, stop, found=found))
 
 
 @contextmanager
@@ -125,10 +132,18 @@ def default_run_name(recipe: Recipe) -> str:
     return f"{stem}-{recipe.strategy.name}"
 
 
-def _run(
+def _forecast_of(run: Run) -> dict[str, Any] | None:
+    """The forecast that the run began with, if any."""
+    forecast: dict[str, Any] | None = read_json(run.plan).get("forecast") if run.plan.exists() else None
+    return forecast
+
+
+def run_events(
     prepared: Prepared, run: Run, stop: Poll, *, found: checkpoint.Checkpoint | None
 ) -> Generator[Event, None, Outcome]:
+    """Carry out a prepared run in its folder, from the start or from a checkpoint."""
     begun = time.monotonic()
+    reset_peak()
     write_json(run.plan, prepared.plan.to_json())
     yield _recorded(run, Event("start", {"command": _command(), "environment": environment(prepared)}))
     yield Event("plan", prepared.plan.to_json())
@@ -144,7 +159,8 @@ def _run(
         outcome = yield from _conclude(prepared, run, stop)
     except Interrupted as stopped:
         raise _resumable(stopped, run) from None
-    yield _recorded(run, Event("end", {"seconds": round(time.monotonic() - begun, 2), "best_step": best_step}))
+    spent = {"parts": seconds_by_part(run.history()), "peak_memory": peak_memory()}
+    yield _recorded(run, Event("end", {"seconds": round(time.monotonic() - begun, 2), "best_step": best_step, **spent}))
     return outcome
 
 

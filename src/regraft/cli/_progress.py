@@ -124,6 +124,8 @@ def told(event: Event) -> list[str]:
         "resume": lambda: f"resuming from {values['from'] or 'the start'}",
         "damaged": lambda: f"passed over a damaged checkpoint: {values['checkpoint']}",
         "skipped": lambda: f"skipped: {values['reason']}",
+        "execution": lambda: _executed(values),
+        "fill": lambda: f"storing what leaves the frozen part of {values['of']:,} rows" if values["done"] == 0 else "",
         "frozen": lambda: (
             f"proved: {values['tensors']} frozen tensors are bit for bit what they were" if values["tensors"] else ""
         ),
@@ -132,6 +134,15 @@ def told(event: Event) -> list[str]:
     }
     line = messages[event.name]() if event.name in messages else ""
     return [line] if line else []
+
+
+def _executed(values: dict[str, Any]) -> str:
+    """How a phase is computed, where that is not simply the whole model."""
+    if not values["from_rows"]:
+        return ""
+    frontier = values["frontier"]
+    where = "from stored rows" if values["stored"] else "from rows that are computed each time"
+    return f"{frontier['blocks']} of {frontier['depth']} blocks are frozen and are not run again: {where}"
 
 
 def _clock(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -16,6 +17,9 @@ def command(
     task: Annotated[str | None, typer.Option(help="What is asked, for example text-classification.")] = None,
     model: Annotated[str | None, typer.Option(help="A model folder, a hub id or a packaged model.")] = None,
     name: Annotated[str | None, typer.Option(help="The run folder's name.")] = None,
+    forecast: Annotated[
+        bool, typer.Option("--forecast", help="Forecast seconds and memory even where it looks short.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -23,7 +27,9 @@ def command(
     from regraft.cli._asked import recipe_of
     from regraft.cli._outcome import conclude
     from regraft.cli._progress import follow
+    from regraft.forecasting import foresee
     from regraft.tuning import tune_events
 
     recipe = recipe_of(words or [], data=data, task=task, model=model, name=name)
-    conclude(follow(tune_events(recipe), quiet=quiet), as_json=as_json)
+    seen = partial(foresee, always=True) if forecast else foresee
+    conclude(follow(tune_events(recipe, foresee=seen), quiet=quiet), as_json=as_json)

@@ -28,7 +28,7 @@ from regraft.preparation import Prepared, open_model
 from regraft.recipe import Recipe
 from regraft.run import Run
 from regraft.training import Event, Poll, Rows
-from regraft.tuning import _run as run_events
+from regraft.tuning import run_events
 
 _now = time.perf_counter
 _LARGE = 1_000_000_000  # bytes of a checkpoint; above, it is written once and not twice
