@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from regraft.data import Example, read_examples
 from regraft.data.table import read_header
 from regraft.errors import DataError, RecipeError
 from regraft.evaluation.outputs import features_of
-from regraft.frozen import Subject, Tap, depth_taps, features, store_root
+from regraft.frozen import UNFIT, Subject, Tap, depth_taps, features, store_root
 from regraft.preparation import Prepared, make_rows, open_model, read_data
 from regraft.recipe import Recipe, make_recipe, read_recipe
 from regraft.run import Run, storage
@@ -161,12 +162,13 @@ def _features(prepared: Prepared, examples: Sequence[Example], poll: Poll) -> ND
     """What the probe sees, [n, width], from the store where it is there."""
     rows = make_rows(examples, prepared.task, prepared.answers, prepared.pretrained)
     subject = prepared.subject()
-    if not subject.blocks:
-        model, processor, size = subject.model, subject.processor, prepared.recipe.evaluation.batch_size
-        with prepared.device.computing():
-            return features_of(model, subject.inputs, processor, rows.encoded, batch_size=size, poll=poll)
-    tap = probe_tap(subject)
-    return features(subject, rows.encoded, [tap], prepared.recipe.cache, root=store_root(), poll=poll)[0]
+    if subject.blocks:
+        with suppress(*UNFIT):  # what does not run block by block is run whole
+            wanted = [probe_tap(subject)]
+            return features(subject, rows.encoded, wanted, prepared.recipe.cache, root=store_root(), poll=poll)[0]
+    model, processor, size = subject.model, subject.processor, prepared.recipe.evaluation.batch_size
+    with prepared.device.computing():
+        return features_of(model, subject.inputs, processor, rows.encoded, batch_size=size, poll=poll)
 
 
 def write_predictions(path: Path, tuned: Tuned, examples: Sequence[Example], outputs: NDArray[Any]) -> None:

@@ -56,7 +56,7 @@ def _trained(given: Case, store: str, root: Path, strategy: str, dtype: str) -> 
     frontier = find_frontier(model, subject.anatomy)
     set_modes(model, resting(model, subject.anatomy, frontier.blocks))
     execution = Execution(subject, given.encoded, _options(store, dtype), root=root)
-    *_, decision = execution.enter(_batch(given, range(8)), LOSS, epochs=2, poll=lambda: None)
+    *_, decision = execution.enter(_batch(given, range(8)), range(8), LOSS, epochs=2, poll=lambda: None)
     assert isinstance(decision, Decision)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.1)

@@ -173,3 +173,36 @@ def test_the_list_says_what_is_there(tmp_path: Path) -> None:
     assert store["model"] == "bert"
     assert store["bytes"] > 5 * 8 * 4
     assert store["dtype"] == "torch.float32"
+
+
+def test_nothing_is_removed_for_what_can_never_fit(tmp_path: Path) -> None:
+    folders = [_made(tmp_path, _rows(4), height=height) for height in range(3)]
+    assert make_room(tmp_path, 10**9, most=10**6, keep=tmp_path / "new") is not None
+    assert all(folder.exists() for folder in folders)
+
+
+def test_nothing_is_removed_where_nothing_is_wanted(tmp_path: Path) -> None:
+    folder = _made(tmp_path, _rows(4))
+    assert make_room(tmp_path, 0, most=1, keep=tmp_path / "new") is None
+    assert folder.exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", ""])
+def test_a_damaged_description_is_listed_and_can_be_removed(tmp_path: Path, content: str) -> None:
+    folder = _made(tmp_path, _rows(4))
+    (folder / "store.json").write_text(content)
+    (told,) = list_stores(tmp_path)
+    assert told["model"] == "damaged"
+    assert told["bytes"] > 0
+    assert remove_store(folder)
+
+
+def test_who_waits_can_be_stopped(tmp_path: Path) -> None:
+    def stop() -> None:
+        raise InterruptedError
+
+    with Store(tmp_path, KEY, torch.float32) as first, Store(tmp_path, KEY, torch.float32) as second:
+        with first.filling(), pytest.raises(InterruptedError), second.filling(stop):
+            pass
+        with second.filling(stop):
+            pass

@@ -1,6 +1,6 @@
 """Frozen parts are computed once: see README.md beside this file for the argument."""
 
-from regraft.frozen.execution import Decision, Execution, Runner
+from regraft.frozen.execution import UNFIT, Decision, Execution, Runner
 from regraft.frozen.features import depth_taps, features
 from regraft.frozen.frontier import Frontier, chain_of, find_frontier, resting
 from regraft.frozen.prefix import Prefix, Tap
@@ -10,6 +10,7 @@ from regraft.frozen.subject import Subject
 from regraft.frozen.trace import Trace, trace_of
 
 __all__ = [
+    "UNFIT",
     "Decision",
     "Execution",
     "Frontier",

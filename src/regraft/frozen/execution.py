@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regraft.errors import ResourceError
 from regraft.frozen.frontier import Frontier, find_frontier
+from regraft.frozen.patch import at_rest
 from regraft.frozen.prefix import Prefix, Tap
 from regraft.frozen.proof import Difference, Seen, difference, look, tolerance
 from regraft.frozen.rows import FrozenRows, fill
@@ -23,7 +25,7 @@ from regraft.recipe import CacheOptions
 from regraft.tasks import Batch, Encoded, Loss
 
 # What a model that does not fit raises when it is run in another way than it was written for.
-_UNFIT = (ValueError, RuntimeError, TypeError, IndexError, KeyError, AttributeError, AssertionError)
+UNFIT = (ValueError, RuntimeError, TypeError, IndexError, KeyError, AttributeError, AssertionError)
 
 Runner = Callable[[Mapping[str, Tensor], Sequence[int]], Any]
 
@@ -75,6 +77,7 @@ class Execution:
         self._tail: Tail | None = None
         self._rows: FrozenRows | None = None
         self._others: dict[int, FrozenRows] = {}
+        self._sample: list[int] = []
 
     def __call__(self, inputs: Mapping[str, Tensor], places: Sequence[int]) -> Any:
         """What the model says of the training examples at ``places``, whose inputs are given too."""
@@ -101,7 +104,7 @@ class Execution:
             try:
                 for _ in fill([rows], poll):
                     pass
-            except OSError:
+            except (OSError, ResourceError):
                 return replace(rows, store=None)
         return rows
 
@@ -114,6 +117,7 @@ class Execution:
     def enter(
         self,
         batch: Batch,
+        places: Sequence[int],
         loss: Loss,
         *,
         epochs: int,
@@ -124,7 +128,8 @@ class Execution:
         """Prepare for a phase. What is trainable is measured on the model as it is.
 
         Args:
-            batch: the first training examples; the proof is made on them.
+            batch: a few training examples of different lengths; the proof is made on them.
+            places: which ones.
             epochs: how often each row will be read.
             also: what else of the training examples is wanted later, and is stored in the same pass.
             known: what was decided when this phase began; it is kept, for another way would give other bits.
@@ -132,6 +137,7 @@ class Execution:
         Yields:
             How many rows are filled, and of how many; at last the decision.
         """
+        self._sample = list(places)
         decision = self.decide(batch, loss) if known is None else self._again(known)
         if self._rows is None or not decision.from_rows:
             yield decision
@@ -142,8 +148,8 @@ class Execution:
                 declined = self._open_store(decision)
             if declined is None:
                 yield from fill([self._rows, *self._more(also)], poll)
-        except OSError as error:
-            declined = error.strerror or str(error)
+        except (OSError, ResourceError) as error:
+            declined = getattr(error, "strerror", None) or str(error)
         if declined is not None:
             self._rows.store = None
             self._stack.close()
@@ -180,12 +186,12 @@ class Execution:
         try:
             trace = self._traced()
             whole = look(subject.model, batch, loss, subject.device, lambda inputs: subject.model(**inputs))
-        except _UNFIT as error:
+        except UNFIT as error:
             return Decision(frontier, False, _said(error))
         for tap, shortcuts in _candidates(frontier, trace, subject):
             try:
                 decision = self._proved(frontier, trace, tap, shortcuts, batch, loss, whole)
-            except _UNFIT as error:
+            except UNFIT as error:
                 failed = _said(error)
                 continue
             if decision.difference is not None and decision.difference.within(self._tolerance(tap)):
@@ -202,8 +208,11 @@ class Execution:
         return replace(known, stored=False, reason="proved")
 
     def _traced(self) -> Trace:
-        with torch.no_grad(), self._subject.device.computing():
-            return trace_of(self._subject.model, self._subject.blocks, self._subject.batch(self._encoded[:3]))
+        with at_rest(self._subject.model), self._subject.device.computing():
+            return trace_of(self._subject.model, self._subject.blocks, self._few(3))
+
+    def _few(self, count: int) -> dict[str, Tensor]:
+        return self._subject.batch([self._encoded[place] for place in self._sample[-count:]])
 
     def _proved(
         self,
@@ -217,7 +226,7 @@ class Execution:
     ) -> Decision:
         subject = self._subject
         tail = self._build(trace, tap, shortcuts)
-        given = None if self._rows is None else self._rows[range(len(batch.target))]
+        given = None if self._rows is None else self._rows[self._sample]
         fast = look(subject.model, batch, loss, subject.device, lambda inputs: tail(inputs, given))
         size = 0 if given is None else self._size(given, tap)
         return Decision(frontier, bool(tap.height), "proved", tap, shortcuts, difference(whole, fast), bytes=size)
@@ -230,7 +239,7 @@ class Execution:
         if tap.height:
             prefix = Prefix(subject.model, subject.blocks, trace.calls)
             self._rows = FrozenRows(subject, prefix, self._encoded, tap, self._dtype(tap))
-            self._tail.learn_stem([subject.batch(self._encoded[:2]), subject.batch(self._encoded[:3])])
+            self._tail.learn_stem([self._few(2), self._few(3)])
         return self._tail
 
     def _dtype(self, tap: Tap) -> torch.dtype:
@@ -249,7 +258,7 @@ class Execution:
         if tap.reading != "all":
             return of_few * len(self._encoded) // len(rows)
         length = self._subject.inputs.length
-        few = sum(length(row) for row in self._encoded[: len(rows)])
+        few = sum(length(self._encoded[place]) for place in self._sample)
         return of_few * sum(length(row) for row in self._encoded) // max(1, few)
 
     def _declined(self, epochs: int) -> str | None:

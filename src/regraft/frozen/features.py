@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from regraft.errors import ResourceError
 from regraft.frozen.prefix import Prefix, Tap
 from regraft.frozen.rows import FrozenRows, fill, read
 from regraft.frozen.store import Store, make_room
@@ -73,7 +74,7 @@ def _stored(
             rows.store = stack.enter_context(Store(root, rows.subject.key(rows.tap), rows.dtype))
         for _ in fill(sets, poll):
             pass
-    except OSError:
+    except (OSError, ResourceError):
         return False
     return True
 

@@ -12,6 +12,19 @@ Forward = Callable[..., Any]
 
 
 @contextmanager
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """A model without dropout and whatever else is for training, for as long as this lasts."""
+    awake = [module for module in model.modules() if module.training]
+    try:
+        for module in awake:
+            module.training = False
+        yield
+    finally:
+        for module in awake:
+            module.training = True
+
+
+@contextmanager
 def forwards(replacements: Mapping[nn.Module, Forward]) -> Iterator[None]:
     """Each module calls its replacement instead of its own ``forward``, for as long as this lasts."""
     former = {module: module.__dict__.get("forward") for module in replacements}

@@ -7,7 +7,6 @@ follows from its length, whoever is computed with it. So a row that was stored a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from regraft.data.batches import padded
-from regraft.frozen.patch import forwards
+from regraft.frozen.patch import at_rest, forwards
 from regraft.frozen.trace import Reading, edges, hidden_of, row_mask
-from regraft.pretrained import mean_pool
+from regraft.pretrained import encoder_of, mean_pool
 
 
 @dataclass(frozen=True)
@@ -61,13 +60,13 @@ class Prefix:
                     found[tap] = _read(hidden, row_mask(self._model, inputs, hidden), tap.reading)
 
         highest = max(tap.height for tap in taps)
-        with torch.no_grad(), _at_rest(self._model):
+        with torch.no_grad(), at_rest(self._model):
             if any(tap.height == 0 for tap in taps):
                 raise ValueError("below the first block nothing is kept")
             with forwards(self._watched(keep, highest)):
                 try:
                     if highest > len(self._blocks):
-                        keep(highest, self._model.base_model(**inputs).last_hidden_state)  # type: ignore[operator]
+                        keep(highest, encoder_of(self._model)(**inputs).last_hidden_state)
                     else:
                         self._model(**inputs)
                 except _Reached:
@@ -129,7 +128,7 @@ def canonical_batches(lengths: Sequence[int], *, limit: int, tokens: int) -> Ite
     while start < len(ordered):
         size = sizes[ordered[start]]
         stop = start
-        most = start + max(1, tokens // size)
+        most = start + max(1, tokens // max(1, size))
         while stop < min(most, len(ordered)) and sizes[ordered[stop]] == size:
             stop += 1
         yield size, ordered[start:stop]
@@ -143,16 +142,3 @@ def _read(hidden: Tensor, mask: Tensor, reading: Reading) -> list[Tensor]:
         return list(mean_pool(hidden, mask).unsqueeze(1))
     places = edges(mask, last=reading == "last")
     return list(hidden[torch.arange(len(hidden), device=hidden.device), places].unsqueeze(1))
-
-
-@contextmanager
-def _at_rest(model: nn.Module) -> Iterator[None]:
-    """Without dropout and whatever else is for training."""
-    awake = [module for module in model.modules() if module.training]
-    try:
-        for module in awake:
-            module.training = False
-        yield
-    finally:
-        for module in awake:
-            module.training = True

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from regraft.device import Device
+from regraft.frozen.patch import at_rest
 from regraft.frozen.trace import tensors_in
 from regraft.tasks import Batch, Loss
 
@@ -33,7 +35,7 @@ class Difference:
     gradient: float
 
     def within(self, limit: Difference) -> bool:
-        """Whether none of the three is larger; what is not a number is."""
+        """Whether none of the three is larger."""
         return self.output <= limit.output and self.loss <= limit.loss and self.gradient <= limit.gradient
 
     def __str__(self) -> str:
@@ -61,18 +63,12 @@ def look(
     """One pass forward and back without dropout. No gradient is left behind."""
     inputs, target = device.move(batch.inputs), batch.target.to(device.device)
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    awake = [module for module in model.modules() if module.training]
-    try:
-        for module in awake:
-            module.training = False
+    with at_rest(model):
         with torch.enable_grad(), device.computing():
             output = run(inputs)
             value = loss.function(output, target).float().sum() / batch.units
         said = [tensor for tensor in tensors_in(output) if tensor.requires_grad]
         slopes = torch.autograd.grad(value, [*trained.values(), *said], allow_unused=True)
-    finally:
-        for module in awake:
-            module.training = True
     found = {name: slope.float() for name, slope in zip(trained, slopes, strict=False) if slope is not None}
     counted = [
         torch.where(slope == 0, 0.0, tensor.detach().float())
@@ -93,11 +89,16 @@ def difference(whole: Seen, fast: Seen) -> Difference:
     length = _norm(whole.gradients.values())
     slopes = [
         _distance(whole.gradients.get(name), fast.gradients.get(name), at_least=_SMALL * length)
-        for name in {*whole.gradients, *fast.gradients}
+        for name in sorted({*whole.gradients, *fast.gradients})
     ]
     outputs = [float((a - b).abs().max() / a.abs().max().clamp(min=_FAINT)) for a, b in _pairs(whole, fast)]
     loss = float((whole.loss - fast.loss).abs() / whole.loss.abs().clamp(min=1e-6))
-    return Difference(max(outputs, default=0.0), loss, max(slopes, default=0.0))
+    return Difference(_largest(outputs), _largest([loss]), _largest(slopes))
+
+
+def _largest(values: Sequence[float]) -> float:
+    """The largest; without bound if one is not a number, which ``max`` may pass over."""
+    return max(values, default=0.0) if all(math.isfinite(value) for value in values) else math.inf
 
 
 def _pairs(whole: Seen, fast: Seen) -> list[tuple[Tensor, Tensor]]:

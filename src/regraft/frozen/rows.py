@@ -101,7 +101,7 @@ def fill(sets: Sequence[FrozenRows], poll: Callable[[], None]) -> Iterator[tuple
     stores = [rows.store for rows in sets if rows.store is not None]
     with ExitStack() as stack:
         for store in sorted(stores, key=lambda store: store.folder):  # in one order everywhere: nobody waits in a ring
-            stack.enter_context(store.filling())
+            stack.enter_context(store.filling(poll))
         lacking = [set(store.missing(first.ids())) for store in stores]
         places = sorted(set().union(*lacking))
         if not places:

@@ -17,9 +17,10 @@ import fcntl
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -34,7 +35,8 @@ from regraft.errors import ResourceError
 from regraft.fingerprint import digest, file_sha256
 from regraft.run import cache_root, read_json, write_json
 
-_FORMAT = 1
+_FORMAT = 2  # of the files, and of the bits: to be raised whenever rows are computed otherwise
+_PATIENCE = 0.1  # seconds between looks at a lock that another process holds
 _ID = 16  # bytes of a row's key
 _SPARE = 0.05  # share of a disk that is left free
 
@@ -66,12 +68,15 @@ class Store:
         self._use: IO[bytes] | None = None
 
     def __enter__(self) -> Store:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._use = _held(self.folder / ".use", fcntl.LOCK_SH)
-        if not (self.folder / "store.json").is_file():
-            write_json(self.folder / "store.json", {"format": _FORMAT, "dtype": str(self.dtype), "key": self.key})
-        os.utime(self.folder / "store.json")  # used last now
-        self.refresh()
+        self._use = _used(self.folder)
+        try:
+            if not (self.folder / "store.json").is_file():
+                write_json(self.folder / "store.json", {"format": _FORMAT, "dtype": str(self.dtype), "key": self.key})
+            os.utime(self.folder / "store.json")  # used last now
+            self.refresh()
+        except BaseException:
+            self._use.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,7 +94,7 @@ class Store:
                 continue
             try:
                 self._open(folder)
-            except (OSError, ValueError, KeyError, ResourceError) as error:
+            except (OSError, ValueError, KeyError, TypeError) as error:
                 problems.append(f"{folder} is damaged and was removed: {error}")
                 shutil.rmtree(folder, ignore_errors=True)
         return problems
@@ -112,9 +117,13 @@ class Store:
         return torch.from_numpy(raw).view(self.dtype).view(place.shape)
 
     @contextmanager
-    def filling(self) -> Iterator[None]:
-        """Be the only one who adds rows; waits for another process that does, and sees what it added."""
-        with _held(self.folder / ".fill", fcntl.LOCK_EX):
+    def filling(self, poll: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Be the only one who adds rows; waits for another process that does, and sees what it added.
+
+        Args:
+            poll: called while waiting; may raise to stop.
+        """
+        with _waited_for(self.folder / ".fill", poll):
             for left in self.folder.glob(".tmp-*"):
                 shutil.rmtree(left, ignore_errors=True)
             self.refresh()
@@ -164,8 +173,7 @@ class Store:
         columns = (index["ids"], index["starts"].tolist(), index["shapes"].tolist(), index["checks"])
         for name, start, shape, check in zip(*columns, strict=True):
             self._places[name.tobytes()] = _Place(number, start, tuple(shape), check.tobytes())
-            if sound:
-                self._sound.add(name.tobytes())
+            (self._sound.add if sound else self._sound.discard)(name.tobytes())
 
     def _is_sound(self, name: bytes) -> bool:
         if name in self._sound:
@@ -190,21 +198,25 @@ def store_root() -> Path:
 
 def list_stores(root: Path) -> list[dict[str, Any]]:
     """Every store with its size in bytes and what it is of, the one used last first."""
+    folders = [path for path in root.glob("*") if path.is_dir() and not path.name.startswith(".")]
     found = []
-    for path in root.glob("*/store.json"):
-        told = read_json(path)
-        files = [file.stat() for file in path.parent.glob("segment-*/*")]
-        found.append(
-            {
-                "store": path.parent.name,
-                "bytes": sum(file.st_size for file in files),
-                "segments": len(list(path.parent.glob("segment-*"))),
-                "used": path.stat().st_mtime,
-                **told["key"],
-                "dtype": told["dtype"],
-            }
-        )
+    for folder in folders:
+        with suppress(FileNotFoundError):  # another process has just removed it
+            found.append(_told(folder))
     return sorted(found, key=lambda store: store["used"], reverse=True)
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    """A store as a line of the list; one whose description is damaged has its size all the same."""
+    sizes = [path.stat().st_size for path in folder.glob("segment-*/*")]
+    try:
+        content = read_json(folder / "store.json")
+        key = {**content["key"], "dtype": content["dtype"]}
+        used = (folder / "store.json").stat().st_mtime
+    except (ResourceError, KeyError, TypeError):
+        key, used = {"model": "damaged", "height": 0, "reading": "?", "dtype": "?"}, 0.0
+    segments = len(list(folder.glob("segment-*")))
+    return {**key, "store": folder.name, "bytes": sum(sizes), "segments": segments, "used": used}
 
 
 def remove_store(folder: Path) -> bool:
@@ -232,11 +244,15 @@ def make_room(root: Path, wanted: int, *, most: int, keep: Path) -> str | None:
     root.mkdir(parents=True, exist_ok=True)
     for left in root.glob(".tmp-*"):
         shutil.rmtree(left, ignore_errors=True)
+    if wanted <= 0:
+        return None
     stores = list_stores(root)
     held = sum(store["bytes"] for store in stores)
     disk = shutil.disk_usage(root)
     free = disk.free - int(_SPARE * disk.total)
-    for store in reversed(stores):
+    others = sum(store["bytes"] for store in stores if store["store"] != keep.name)
+    hopeless = held - others + wanted > most or wanted > free + others
+    for store in [] if hopeless else reversed(stores):
         if held + wanted <= most and wanted <= free:
             break
         if store["store"] != keep.name and remove_store(root / store["store"]):
@@ -315,6 +331,31 @@ def _held(path: Path, how: int) -> IO[bytes]:
         file.close()
         raise
     return file
+
+
+def _used(folder: Path) -> IO[bytes]:
+    """The lock of whoever uses a store, on the folder that is there now and not on one just being removed."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = _held(folder / ".use", fcntl.LOCK_SH)
+        with suppress(FileNotFoundError):
+            if os.fstat(file.fileno()).st_ino == os.stat(folder / ".use").st_ino:
+                return file
+        file.close()
+
+
+@contextmanager
+def _waited_for(path: Path, poll: Callable[[], None]) -> Iterator[None]:
+    """A lock that one process holds at a time."""
+    while True:
+        try:
+            file = _held(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            poll()
+            time.sleep(_PATIENCE)
+    with file:
+        yield
 
 
 def _bytes(tensor: Tensor) -> memoryview:

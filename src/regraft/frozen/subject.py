@@ -31,6 +31,7 @@ _BESIDE = (
     "dtype",
 )
 
+_PADDING = ("padding_side", "pad_token_id")
 _STOCK = {"regraft": "sdpa"}  # what regraft's own attention calls where nothing needs a gradient
 
 
@@ -72,6 +73,7 @@ class Subject:
             "weights": tensors_sha256(dict(self._below(tap.height))),
             "config": digest(_plain(self.config.to_dict())),
             "limit": self.limit,
+            "inputs": [type(self.inputs).__qualname__, *(getattr(self.processor, name, None) for name in _PADDING)],
             "precision": self.device.precision,
             "device": self.device.device.type,
             "processor": _processor(self.device),
@@ -84,7 +86,8 @@ class Subject:
         above = {*self.anatomy.head}
         if height <= len(self.blocks):
             above |= set(self.anatomy.tail)
-        higher = tuple(f"{path}." for path in self.anatomy.modules[height:])
+        lower = chain_of(self.anatomy)[:height]
+        higher = tuple(f"{path}." for path in self.anatomy.modules if path not in lower)
         prefix = f"{getattr(self.model, 'base_model_prefix', '')}."
         for tensors in (self.model.named_parameters(), self.model.named_buffers()):
             for name, tensor in tensors:

@@ -98,7 +98,7 @@ class Tail:
             length = hidden.shape[1]
             if length not in self._extras:
                 with torch.no_grad():
-                    self._extras[length] = own(*args, **kwargs)
+                    self._extras[length] = (None, *own(*args, **kwargs)[1:])
             return with_hidden(self._extras[length], hidden)
 
         return forward

@@ -4,7 +4,7 @@ from regraft.pretrained.anatomy import Anatomy, anatomy_of
 from regraft.pretrained.attention import fast_attention, only_rows
 from regraft.pretrained.check import check_folder
 from regraft.pretrained.folder import model_folder
-from regraft.pretrained.heads import MeanPooled, mean_pool, pooled_features
+from regraft.pretrained.heads import MeanPooled, encoder_of, mean_pool, pooled_features
 from regraft.pretrained.load import Pretrained, load, reopen, save
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Pretrained",
     "anatomy_of",
     "check_folder",
+    "encoder_of",
     "fast_attention",
     "load",
     "mean_pool",

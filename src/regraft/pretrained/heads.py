@@ -57,9 +57,16 @@ class MeanPooled(nn.Module):
         return {"logits": self.classifier(self.dropout(pooled).to(self.classifier.weight.dtype))}
 
 
-@torch.inference_mode()
+def encoder_of(model: nn.Module) -> Any:
+    """What reads the inputs of a model and gives one state a position: its backbone, or the encoder of that."""
+    backbone: Any = model.base_model
+    if getattr(backbone.config, "is_encoder_decoder", False) and hasattr(backbone, "get_encoder"):
+        return backbone.get_encoder()
+    return backbone
+
+
+@torch.no_grad()
 def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
     """What a probe sees: the mean of the backbone's last hidden states, [batch, width], in fp32."""
-    backbone = model.base_model
-    output = backbone(**inputs)  # type: ignore[operator]
+    output = encoder_of(model)(**inputs)
     return mean_pool(output.last_hidden_state, inputs.get("attention_mask"))

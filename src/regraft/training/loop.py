@@ -38,7 +38,7 @@ from regraft.training.schedule import factor
 from regraft.training.signals import Poll
 from regraft.training.tables import Tables, large_tables
 
-_PROOF = 4  # training examples on which a way to compute is proved
+_PROOF = 4  # training examples, from the shortest to the longest, on which a way to compute is proved
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps of each parameter
 
 
@@ -145,7 +145,7 @@ class Loop:
                     f"{found.folder} does not fit: the {name} has changed since it was made",
                     fix="put it back as it was, or start a new run with `regraft tune`",
                 )
-        self.state = State(**{key: found.state[key] for key in asdict(State())})
+        self.state = State(**{key: found.state.get(key, value) for key, value in asdict(State()).items()})
         self._enter_phase()
         self._load(found)
         if self.state.frozen != self._frozen_now():
@@ -199,7 +199,7 @@ class Loop:
         if self.state.frozen is None:
             self._enter_phase()
             self.state.frozen = self._frozen_now()
-        if self.state.epoch < phase.epochs:
+        if self.state.epoch < phase.epochs and not self._out_of_patience():
             yield from self._execute(phase)
         with large_tables(self._m.model) as self._tables:
             while self.state.epoch < phase.epochs and not self._out_of_patience():
@@ -214,11 +214,16 @@ class Loop:
 
     def _execute(self, phase: Phase) -> Iterator[Event]:
         """Decide how this phase is computed; fill the store if there is to be one."""
-        m = self._m
-        batch = self._batch(range(min(_PROOF, len(m.rows.examples))))
+        m, count = self._m, len(self._m.rows.examples)
+        ordered = sorted(range(count), key=lambda place: m.rows.lengths[place])
+        places = sorted({ordered[share * (count - 1) // (_PROOF - 1)] for share in range(_PROOF)})
+        batch = self._batch(places)
         told = 0
         known = None if self.state.execution is None else Decision.from_json(self.state.execution)
-        entering = m.execution.enter(batch, m.loss, epochs=phase.epochs, poll=self._stop, also=m.wanted, known=known)
+        also = m.wanted if self.state.step == 0 else ()  # of the untouched model
+        entering = m.execution.enter(
+            batch, places, m.loss, epochs=phase.epochs, poll=self._stop, also=also, known=known
+        )
         for state in entering:
             if isinstance(state, Decision):
                 self.state.execution = state.to_json()
