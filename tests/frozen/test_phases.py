@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from regraft.preparation import Prepared, prepare
 from regraft.strategies import Group, Phase
@@ -67,3 +68,19 @@ def test_a_phase_that_is_gone_on_with_is_computed_as_it_began(stage: Stage, tmp_
     assert loop.state.execution is not None
     list(loop.events())
     assert bits(again.pretrained.model, tmp_path / "cut") == bits(whole.pretrained.model, tmp_path / "whole")
+
+
+def test_what_a_later_phase_freezes_keeps_its_average(stage: Stage, tmp_path: Path) -> None:
+    prepared = _gradual(stage, tmp_path, "training.ema=0.9")
+    prepared = replace(prepared, phases=prepared.phases[::-1])
+    model = prepared.pretrained.model
+    loop = make_loop(prepared, tmp_path / "c")
+    bottom = prepared.pretrained.anatomy.blocks[0][0]
+    averages = []
+    for event in loop.events():
+        if event.name == "step" and loop.state.phase == 0:
+            averages.append(loop._average[bottom].clone())
+        if event.name == "execution" and event.values["phase"] == 1:
+            assert torch.equal(dict(model.named_parameters())[bottom], averages[-1])
+            assert bottom not in loop._average
+            break

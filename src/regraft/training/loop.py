@@ -207,6 +207,7 @@ class Loop:
         compared = prove_frozen(self._m.model, phase.trainable, self.state.frozen)
         yield Event("frozen", {"phase": self.state.phase, "tensors": compared, "identical": True})
         self.state.phase += 1
+        self._settle_average()
         self.state.epoch = 0
         self.state.waited = 0
         self.state.frozen = self.state.execution = None
@@ -448,6 +449,14 @@ class Loop:
             for name in self._m.phases[self.state.phase].trainable:
                 value = self._parameters[name]
                 self._average.setdefault(name, value.clone()).lerp_(value, 1 - decay)
+
+    def _settle_average(self) -> None:
+        """What the next phase does not train keeps its average: from now on it is frozen, and rows depend on it."""
+        following = self._m.phases[self.state.phase : self.state.phase + 1]
+        for phase in following:
+            with torch.no_grad():
+                for name in sorted(self._average.keys() - phase.trainable):
+                    self._parameters[name].copy_(self._average.pop(name))
 
     def _epochs_done(self) -> float:
         return self.state.step / self._per_epoch
