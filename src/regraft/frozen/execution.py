@@ -229,7 +229,9 @@ class Execution:
         given = None if self._rows is None else self._rows[self._sample]
         fast = look(subject.model, batch, loss, subject.device, lambda inputs: tail(inputs, given))
         size = 0 if given is None else self._size(given, tap)
-        return Decision(frontier, bool(tap.height), "proved", tap, shortcuts, difference(whole, fast), bytes=size)
+        short = self._dtype(tap) != torch.float32 or subject.device.precision == "bf16"
+        found = difference(whole, fast, short=short)
+        return Decision(frontier, bool(tap.height), "proved", tap, shortcuts, found, bytes=size)
 
     def _build(self, trace: Trace, tap: Tap, shortcuts: Shortcuts) -> Tail:
         subject = self._subject
