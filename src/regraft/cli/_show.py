@@ -15,7 +15,7 @@ def scores_lines(scores: Mapping[str, Any]) -> Iterator[str]:
     for metric in scores["test"]:
         mark = " *" if metric == scores["primary"] else ""
         rows.append([metric.replace("_", " ") + mark, *(_estimate(system.get(metric)) for system in systems)])
-    yield from _columns(rows)
+    yield from columns(rows)
     yield f"* decides; in brackets the {percent} interval over the test rows"
     comparison = scores.get("comparison")
     if comparison:
@@ -31,7 +31,7 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
         rows.append([part["name"], f"{part['parameters']:,}", _trains(part), _rate(part["learning_rate"])])
     share = parameters["trainable"] / max(1, parameters["total"])
     rows.append(["in all", f"{parameters['total']:,}", f"{parameters['trainable']:,} ({share:.1%})", ""])
-    yield from (f"  {line}" for line in _columns(rows))
+    yield from (f"  {line}" for line in columns(rows))
     if model["new"]:
         yield f"new        {', '.join(model['new'])} (no checkpoint holds them; they start from random numbers)"
     yield f"loss       {plan['loss']['name']}: {plan['loss']['reason']}"
@@ -58,7 +58,7 @@ def forecast_lines(told: Mapping[str, Any]) -> Iterator[str]:
     yield f"memory     {size_of(told['memory'])} at the peak"
     epochs = " / ".join(f"{phase['epochs']} epochs of {clock(phase['epoch'])}" for phase in told["phases"])
     yield f"time       {clock(told['seconds'])} in all, with {epochs}"
-    yield from _columns([["", *told["parts"]], ["          ", *(clock(each) for each in told["parts"].values())]])
+    yield from columns([["", *told["parts"]], ["          ", *(clock(each) for each in told["parts"].values())]])
     yield f"           (measured in {clock(told['spent'])} on a few real batches, nothing of which is kept)"
     yield from (f"note       {note}" for note in told["notes"])
 
@@ -83,7 +83,7 @@ def comparison_table(forecasts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 clock(told["seconds"]),
             ]
         )
-    yield from _columns(rows)
+    yield from columns(rows)
 
 
 def strategy_title(told: Mapping[str, Any]) -> str:
@@ -186,7 +186,8 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.5g}"
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows of cells as lines whose cells stand below one another."""
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -44,12 +44,13 @@ def command(
 
 
 def _listed(stores: Sequence[Mapping[str, Any]], root: object) -> Iterator[str]:
+    from regraft.cli._show import columns
+
     if not stores:
         yield f"nothing is stored in {root}"
         return
     rows = [["store", "size", "model", "blocks", "rows", "type", "used"], *(_row(store) for store in stores)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    yield from ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    yield from columns(rows)
     several = "1 store" if len(stores) == 1 else f"{len(stores)} stores"
     yield f"{several}, {_size(sum(store['bytes'] for store in stores))}, in {root}"
 

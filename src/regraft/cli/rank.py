@@ -80,6 +80,8 @@ def _lines(ranking: Ranking) -> Iterator[str]:
 
 
 def _table(ranking: Ranking) -> Iterator[str]:
+    from regraft.cli._show import columns
+
     metric = ranking.metric.replace("_", " ")
     cells = [["model" if ranking.of == "models" else "features behind", "parameters", f"probe: {metric}"]]
     cells[0] += ["kNN (k)", "LogME", "H-score", ""]
@@ -88,9 +90,7 @@ def _table(ranking: Ranking) -> Iterator[str]:
         mark = "best" if each.name == ranking.best else "as good" if each.as_good else ""
         scores = [knn, _number(each.log_me), _number(each.h_score)]
         cells.append([each.name, f"{each.parameters:,}", _estimate(each.probe), *scores, mark])
-    widths = [max(len(row[index]) for row in cells) for index in range(len(cells[0]))]
-    for row in cells:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from columns(cells)
 
 
 def _of_models(ranking: Ranking) -> Iterator[str]:

@@ -74,11 +74,13 @@ def _asked(words: list[str], name: str | None) -> Sweep:
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     """The trials, the best first; then what was run with several seeds, and the verdict."""
+    from regraft.cli._show import columns
+
     percent = f"{found['confidence']:.0%}"
     keys = list(dict.fromkeys(key for each in found["trials"] for key in each["point"]))
     rows = [[f"trial, by {found['primary'].replace('_', ' ')}", "validation", *keys, "epoch", "s"]]
     rows += [_row(each, keys) for each in found["trials"]]
-    yield from _columns(rows)
+    yield from columns(rows)
     yield f"in brackets the {percent} interval over {found['rows']['validation']:,} validation rows; optimistic:"
     yield "the best of many trials looks better on the rows it was chosen by than it is"
     for each in found["trials"]:
@@ -86,7 +88,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"trial {each['trial']} failed: {each['reason']}"
     if found["configurations"]:
         yield ""
-        yield from _columns([["over seeds", "mean", "of"], *(_seeds_row(each) for each in found["configurations"])])
+        yield from columns([["over seeds", "mean", "of"], *(_seeds_row(each) for each in found["configurations"])])
         yield f"in brackets Student's {percent} interval of the mean over seeds, on the same validation rows"
     if found["winner"]:
         told = found["comparison"]["verdict"]
@@ -94,7 +96,9 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _row(trial: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
-    values = [_short(trial["point"][key]) if key in trial["point"] else "" for key in keys]
+    from regraft.sweeping import short
+
+    values = [short(trial["point"][key]) if key in trial["point"] else "" for key in keys]
     if trial["state"] != "complete":
         return [str(trial["trial"]), trial["state"], *values, "", ""]
     return [str(trial["trial"]), _estimate(trial, "value"), *values, f"{trial['epoch']:g}", f"{trial['seconds']:.1f}"]
@@ -116,13 +120,3 @@ def _point(point: Mapping[str, Any]) -> str:
     from regraft.sweeping import words
 
     return words(dict(point))
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

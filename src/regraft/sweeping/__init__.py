@@ -10,6 +10,16 @@ What is frozen alike is computed once for all trials: the key of a stored row is
 """
 
 from regraft.sweeping.space import RangeOptions, SweepOptions, read_sweep
-from regraft.sweeping.sweep import Sweep, begin, find_sweep, sweep_events, words
+from regraft.sweeping.sweep import Sweep, begin, find_sweep, short, sweep_events, words
 
-__all__ = ["RangeOptions", "Sweep", "SweepOptions", "begin", "find_sweep", "read_sweep", "sweep_events", "words"]
+__all__ = [
+    "RangeOptions",
+    "Sweep",
+    "SweepOptions",
+    "begin",
+    "find_sweep",
+    "read_sweep",
+    "short",
+    "sweep_events",
+    "words",
+]

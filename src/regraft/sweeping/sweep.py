@@ -257,10 +257,11 @@ def words(point: Point) -> str:
     """A point in a line."""
     if not point:
         return "the recipe as it is"
-    return ", ".join(f"{key.removeprefix('strategy.')}={_short(value)}" for key, value in point.items())
+    return ", ".join(f"{key.removeprefix('strategy.')}={short(value)}" for key, value in point.items())
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value of a point in few characters."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
