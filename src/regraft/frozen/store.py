@@ -33,7 +33,7 @@ from torch import Tensor
 
 from regraft.errors import ResourceError
 from regraft.fingerprint import digest, file_sha256
-from regraft.run import cache_root, read_json, write_json
+from regraft.run import cache_root, read_json, sync_folder, write_durably, write_json
 
 _FORMAT = 2  # of the files, and of the bits: to be raised whenever rows are computed otherwise
 _PATIENCE = 0.1  # seconds between looks at a lock that another process holds
@@ -86,18 +86,15 @@ class Store:
         if self._use is not None:
             self._use.close()
 
-    def refresh(self) -> list[str]:
-        """See what other processes have added. Returns why a segment was passed over, if one was."""
-        problems = []
+    def refresh(self) -> None:
+        """See what other processes have added; a segment that is damaged is removed, and its rows are missing."""
         for folder in sorted(self.folder.glob("segment-*")):
             if folder.name in self._names:
                 continue
             try:
                 self._open(folder)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                problems.append(f"{folder} is damaged and was removed: {error}")
+            except (OSError, ValueError, KeyError, TypeError):
                 shutil.rmtree(folder, ignore_errors=True)
-        return problems
 
     def missing(self, ids: Sequence[bytes]) -> list[int]:
         """The positions of those that are not here, or whose bytes are not what they were; each key once."""
@@ -155,7 +152,7 @@ class Store:
         _write_index(temporary / "index.safetensors", index)
         _write_manifest(temporary)
         os.rename(temporary, final)
-        _sync(self.folder)
+        sync_folder(self.folder)
         self._open(final, sound=True)
 
     def _open(self, folder: Path, *, sound: bool = False) -> None:
@@ -295,7 +292,7 @@ def _write_index(path: Path, index: _Index) -> None:
             "checks": np.frombuffer(b"".join(index.checks), dtype=np.uint8).reshape(-1, _ID).copy(),
         }
     )
-    _write(path, content)
+    write_durably(path, content)
 
 
 def _write_manifest(folder: Path) -> None:
@@ -303,23 +300,8 @@ def _write_manifest(folder: Path) -> None:
     index = file_sha256(folder / "index.safetensors")
     content = {name: {"size": (folder / name).stat().st_size} for name in named}
     content["index.safetensors"]["sha256"] = index  # type: ignore[assignment]
-    _write(folder / "manifest.json", json.dumps(content).encode())
-    _sync(folder)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_durably(folder / "manifest.json", json.dumps(content).encode())
+    sync_folder(folder)
 
 
 def _held(path: Path, how: int) -> IO[bytes]:

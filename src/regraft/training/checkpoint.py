@@ -21,6 +21,7 @@ from torch import Tensor
 
 from regraft.errors import CheckpointError, ResourceError
 from regraft.fingerprint import digest, file_sha256
+from regraft.run import sync_folder, write_durably
 
 _MANIFEST = "manifest.json"
 _STATE = "state.json"
@@ -68,7 +69,7 @@ def publish(parent: Path, step: int, state: Mapping[str, Any], tensors: Mapping[
             if final.exists():
                 shutil.rmtree(final)  # damaged, as was found above
             os.rename(temporary, final)
-            _sync_folder(parent)
+            sync_folder(parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return final
@@ -149,8 +150,8 @@ def seal(folder: Path) -> None:
         for path in sorted(folder.iterdir())
         if path.name != _MANIFEST
     }
-    _write_text(folder / _MANIFEST, json.dumps({"files": files, "sha256": digest(files)}, indent=1))
-    _sync_folder(folder)
+    write_durably(folder / _MANIFEST, json.dumps({"files": files, "sha256": digest(files)}, indent=1).encode())
+    sync_folder(folder)
 
 
 def _name(step: int) -> str:
@@ -170,7 +171,7 @@ def _write_files(folder: Path, state: Mapping[str, Any], tensors: Mapping[str, M
     for name, group in tensors.items():
         if group:
             _write_tensors(folder / f"{name}.safetensors", group)
-    _write_text(folder / _STATE, json.dumps(state, indent=1))
+    write_durably(folder / _STATE, json.dumps(state, indent=1).encode())
     seal(folder)
 
 
@@ -184,21 +185,6 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         raise OSError(0, str(error), str(path)) from error
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _write_text(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _problem(folder: Path) -> str | None:
