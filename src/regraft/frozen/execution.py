@@ -16,8 +16,8 @@ from regraft.frozen.frontier import Frontier, find_frontier
 from regraft.frozen.patch import at_rest
 from regraft.frozen.prefix import Prefix, Tap
 from regraft.frozen.proof import Difference, Seen, difference, look, tolerance
-from regraft.frozen.rows import FrozenRows, fill
-from regraft.frozen.store import Store, make_room
+from regraft.frozen.rows import FrozenRows, fill, open_store
+from regraft.frozen.store import Store
 from regraft.frozen.subject import Subject
 from regraft.frozen.tail import Shortcuts, Tail, attention_in, stem_modules
 from regraft.frozen.trace import Trace, trace_of
@@ -145,7 +145,7 @@ class Execution:
         declined = self._declined(epochs)
         try:
             if declined is None:
-                declined = self._open_store(decision)
+                declined = open_store(self._rows, self._stack, self._options, self._root, size=decision.bytes)
             if declined is None:
                 yield from fill([self._rows, *self._more(also)], poll)
         except (OSError, ResourceError) as error:
@@ -156,15 +156,6 @@ class Execution:
             yield replace(decision, reason=f"{decision.reason}; not stored: {declined}")
         else:
             yield replace(decision, stored=True)
-
-    def _open_store(self, decision: Decision) -> str | None:
-        """Open the store of the rows. Returns why there is no room for them, if so."""
-        assert self._rows is not None
-        store = Store(self._root, self._subject.key(self._rows.tap), self._rows.dtype)
-        self._rows.store = self._stack.enter_context(store)
-        lacking = len(store.missing(self._rows.ids()))
-        wanted = decision.bytes * lacking // max(1, len(self._encoded))
-        return make_room(self._root, wanted, most=int(self._options.max_gb * 1e9), keep=store.folder)
 
     def _more(self, taps: Sequence[Tap]) -> list[FrozenRows]:
         """The training examples at other taps, each with its store, where they can be taken in one pass."""

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from regraft.errors import ResourceError
 from regraft.frozen.prefix import Prefix, Tap
-from regraft.frozen.rows import FrozenRows, fill, read
-from regraft.frozen.store import Store, make_room
+from regraft.frozen.rows import FrozenRows, fill, open_store, read
 from regraft.frozen.subject import Subject
 from regraft.frozen.trace import trace_of
 from regraft.recipe import CacheOptions
@@ -64,14 +63,10 @@ def _stored(
     sets: Sequence[FrozenRows], stack: ExitStack, options: CacheOptions, root: Path, poll: Callable[[], None]
 ) -> bool:
     """Open and fill the stores; False where the disk has no room for them."""
-    width = int(getattr(sets[0].subject.config, "hidden_size", 1024))
-    wanted = len(sets) * len(sets[0].encoded) * width * 4
+    size = len(sets[0].encoded) * int(getattr(sets[0].subject.config, "hidden_size", 1024)) * 4
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        if make_room(root, wanted, most=int(options.max_gb * 1e9), keep=root) is not None:
+        if any(open_store(rows, stack, options, root, size=size) for rows in sets):
             return False
-        for rows in sets:
-            rows.store = stack.enter_context(Store(root, rows.subject.key(rows.tap), rows.dtype))
         for _ in fill(sets, poll):
             pass
     except (OSError, ResourceError):

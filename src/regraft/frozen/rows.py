@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from regraft.fingerprint import encoded_id
 from regraft.frozen.prefix import Prefix, Tap, canonical_batches
-from regraft.frozen.store import Store
+from regraft.frozen.store import Store, make_room
 from regraft.frozen.subject import Subject
+from regraft.recipe import CacheOptions
 from regraft.tasks import Encoded
 
 _TOKENS = {"cpu": 4096, "cuda": 32_768}  # that are computed together while filling, padding included
@@ -83,6 +85,20 @@ class FrozenRows:
         chosen = [self.encoded[place] for place in places]
         found = dict(read(self.subject, self.prefix, chosen, [(self.tap, self.dtype)]))
         return [found[position][0] for position in range(len(places))]
+
+
+def open_store(rows: FrozenRows, stack: ExitStack, options: CacheOptions, root: Path, *, size: int) -> str | None:
+    """Open the store of rows until the stack is closed. Returns why it has no room for those it lacks, if so.
+
+    Args:
+        root: the folder of all stores.
+        size: bytes of all the rows together.
+    """
+    store = stack.enter_context(Store(root, rows.subject.key(rows.tap), rows.dtype))
+    lacking = len(store.missing(rows.ids()))
+    rows.store = store
+    wanted = size * lacking // max(1, len(rows.encoded))
+    return make_room(root, wanted, most=int(options.max_gb * 1e9), keep=store.folder)
 
 
 def fill(sets: Sequence[FrozenRows], poll: Callable[[], None]) -> Iterator[tuple[int, int]]:

@@ -53,10 +53,9 @@ class Tail:
     ) -> None:
         self._model, self._trace, self._tap = model, trace, tap
         self._frozen = tuple(blocks[: tap.height])
-        self._one_row = shortcuts.one_row and tap.reading != "all"
-        self._stem = tuple(stem) if shortcuts.bypass_stem and tap.height else ()
-        reads_rows = shortcuts.read_rows and tap.height < len(blocks)
-        self._last = blocks[-1] if reads_rows else None
+        self._one_row = shortcuts.one_row
+        self._stem = tuple(stem)
+        self._last = blocks[-1] if shortcuts.read_rows else None
         self._forms: dict[nn.Module, Callable[..., Tensor]] = {}
         self._extras: dict[int, tuple[Any, ...]] = {}
 
