@@ -25,7 +25,7 @@ LOSS = Loss("cross-entropy", "", lambda output, target: cross_entropy(output["lo
 DECLINED = {("albert", "top-1"): 0}  # one block that is run many times: to train its last use is to train its first
 
 
-def _trainable(given: Case, strategy: str) -> set[str]:
+def trainable(given: Case, strategy: str) -> set[str]:
     anatomy = given.subject.anatomy
     above = {*anatomy.tail, *anatomy.head} - anatomy.unused
     if strategy == "linear-probe":
@@ -35,7 +35,7 @@ def _trainable(given: Case, strategy: str) -> set[str]:
     return set(anatomy.parameters) - frozen - anatomy.unused
 
 
-def _batch(given: Case, places: Sequence[int]) -> Batch:
+def batch_of(given: Case, places: Sequence[int]) -> Batch:
     target = torch.tensor([place % 2 for place in places])
     encoded = [given.encoded[place] for place in places]
     return Batch(given.subject.inputs.collate(encoded, given.subject.processor), target, len(places))
@@ -52,18 +52,18 @@ def _train(
 def _trained(given: Case, store: str, root: Path, strategy: str, dtype: str) -> tuple[dict[str, Tensor], Decision]:
     subject = given.subject
     model = subject.model
-    freeze_all_but(model, _trainable(given, strategy))
+    freeze_all_but(model, trainable(given, strategy))
     frontier = find_frontier(model, subject.anatomy)
     set_modes(model, resting(model, subject.anatomy, frontier.blocks))
-    execution = Execution(subject, given.encoded, _options(store, dtype), root=root)
-    *_, decision = execution.enter(_batch(given, range(8)), range(8), LOSS, epochs=2, poll=lambda: None)
+    execution = Execution(subject, given.encoded, options_of(store, dtype), root=root)
+    *_, decision = execution.enter(batch_of(given, range(8)), range(8), LOSS, epochs=2, poll=lambda: None)
     assert isinstance(decision, Decision)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.1)
     for step in range(_STEPS):
         torch.manual_seed(step)
         places = [(step * _BATCH + offset * 5) % len(given.encoded) for offset in range(_BATCH)]
-        batch = _batch(given, places)
+        batch = batch_of(given, places)
         with subject.device.computing():
             output = model(**batch.inputs) if store == "whole" else execution(batch.inputs, places)
             loss = LOSS.function(output, batch.target)
@@ -74,7 +74,7 @@ def _trained(given: Case, store: str, root: Path, strategy: str, dtype: str) -> 
     return copy.deepcopy(model.state_dict()), decision
 
 
-def _options(store: str, dtype: str) -> CacheOptions:
+def options_of(store: str, dtype: str = "auto") -> CacheOptions:
     return CacheOptions(store="never" if store == "whole" else store, dtype=dtype)  # type: ignore[arg-type]
 
 
