@@ -269,7 +269,7 @@ def test_probe_trials_compute_the_frozen_part_once(
     bench, passed = Bench(), []
     for rate in ("1e-3", "2e-3", "5e-3"):
         recipe = asked(stage, tmp_path, f"strategy={{name: linear-probe, learning_rate: {rate}}}", "training.epochs=3")
-        run_trial(bench, recipe, tmp_path / "scratch", lambda: None)
+        run_trial(bench, recipe, lambda: None)
         passed.append(rows_below())
     blocks = 2
     assert passed[0] >= blocks * 90  # training and validation rows
@@ -280,7 +280,7 @@ def test_probe_trials_compute_the_frozen_part_once(
 
 def test_a_trial_looks_at_no_test_row_and_leaves_nothing(stage: Place, tmp_path: Path) -> None:
     recipe = asked(stage, tmp_path)
-    found = run_trial(Bench(), recipe, tmp_path / "scratch", lambda: None)
+    found = run_trial(Bench(), recipe, lambda: None)
     assert found.low is not None
     assert found.low <= found.value <= (found.high or 0)
     assert list(tmp_path.iterdir()) == []
@@ -291,7 +291,7 @@ def test_trials_do_not_touch_the_model_they_share(stage: Place, tmp_path: Path) 
     probe, full = (asked(stage, tmp_path, f"strategy={{name: {name}}}") for name in ("linear-probe", "full"))
     shared = bench.untouched(probe).pretrained.model
     before = tensors_sha256(shared.state_dict())
-    first, _, again = (run_trial(bench, recipe, tmp_path / "scratch", lambda: None) for recipe in (probe, full, probe))
+    first, _, again = (run_trial(bench, recipe, lambda: None) for recipe in (probe, full, probe))
     assert (first.value, first.tie) == (again.value, again.tie)
     assert bench.untouched(full).pretrained.model is shared
     assert tensors_sha256(shared.state_dict()) == before
@@ -482,7 +482,6 @@ def test_a_killed_sweep_goes_on_and_loses_no_trial(
     assert ended(process) == -signal.SIGKILL
     assert not (folder / "sweep.json").exists()
     assert table_of(done(find_sweep(folder))) == table_of(unbroken)
-    assert not list(folder.glob(".scratch-*"))
     assert _damaged_rows() == 0
 
 

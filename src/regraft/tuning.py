@@ -166,7 +166,7 @@ def run_events(
 
 def make_loop(
     prepared: Prepared,
-    checkpoints: Path,
+    checkpoints: Path | None,
     *,
     validate: Callable[[Execution], Verdict] | None = None,
     wanted: Sequence[Tap] = (),
@@ -175,7 +175,7 @@ def make_loop(
     """The loop of a prepared run, its model on the device. Nothing is written until its events are taken.
 
     Args:
-        checkpoints: the folder for checkpoints.
+        checkpoints: the folder for checkpoints; None for no checkpoints, and no way back to the best weights.
         validate: scores the model as it is; None where no best is to be chosen.
         wanted: what else of the training rows is to be stored in the pass that fills the store, if there is one.
         stop: called before each pass; may raise to stop.

@@ -10,7 +10,6 @@ tried again at the same place, with the same values.
 from __future__ import annotations
 
 import fcntl
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,7 +83,7 @@ class Journal:
         with _held(self._lock):
             for worker in workers.iterdir():
                 if not _lives(worker):
-                    self._forget(worker.name)
+                    worker.unlink(missing_ok=True)
             self._alive = _locked(workers / self.worker, wait=True)
         return self
 
@@ -92,12 +91,6 @@ class Journal:
         if self._alive is not None:
             (self.folder / "workers" / self.worker).unlink(missing_ok=True)
             self._alive.close()
-        shutil.rmtree(self.scratch, ignore_errors=True)
-
-    @property
-    def scratch(self) -> Path:
-        """A folder of this process's own, which goes when it does."""
-        return self.folder / f".scratch-{self.worker}"
 
     def keep(self, stage: str, key: str, make: Callable[[], Any]) -> Any:
         """What is kept of a stage under a name; made by the first who asks."""
@@ -175,12 +168,7 @@ class Journal:
                 continue
             study.tell(trial.number, state=TrialState.FAIL)
             if worker:
-                self._forget(worker)
-
-    def _forget(self, worker: str) -> None:
-        """Remove what a process that lives no more has left."""
-        (self.folder / "workers" / worker).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / f".scratch-{worker}", ignore_errors=True)
+                (self.folder / "workers" / worker).unlink(missing_ok=True)
 
     @property
     def _lock(self) -> Path:

@@ -225,7 +225,7 @@ def _try(sweep: Sweep, journal: Journal, stage: Stage, claim: Claim, bench: Benc
         journal.complete(stage.name, claim, known.found["signed"], {**known.found, "seconds": 0.0})
         return _line(journal, stage.name, stage.places, replace(known, place=claim.place))
     try:
-        found = run_trial(bench, _recipe_of(sweep, journal, stage, claim), journal.scratch, stop)
+        found = run_trial(bench, _recipe_of(sweep, journal, stage, claim), stop)
     except TrainingError as error:
         journal.fail(stage.name, claim, error.problem)
         record = Record(claim.place, claim.point, "failed", reason=error.problem)

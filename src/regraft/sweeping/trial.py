@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from regraft.errors import DataError, NotFiniteError
 from regraft.fingerprint import digest
 from regraft.frozen import Execution
 from regraft.preparation import Prepared, default_epochs, prepare
-from regraft.recipe import CheckpointOptions, Recipe
+from regraft.recipe import Recipe
 from regraft.strategies import make_strategy, phases
 from regraft.training import Poll, Verdict
 from regraft.tuning import make_loop, make_validator
@@ -83,11 +81,8 @@ class Bench:
         return self._untouched[key]
 
 
-def run_trial(bench: Bench, recipe: Recipe, scratch: Path, stop: Poll) -> Finding:
-    """Train and score.
-
-    Args:
-        scratch: a folder for checkpoints, removed at the end.
+def run_trial(bench: Bench, recipe: Recipe, stop: Poll) -> Finding:
+    """Train and score. Nothing is written but rows of the store.
 
     Raises:
         Interrupted: a signal came; nothing is left of the trial.
@@ -98,13 +93,9 @@ def run_trial(bench: Bench, recipe: Recipe, scratch: Path, stop: Poll) -> Findin
     prepared = bench.prepared(_economical(recipe))
     watched = _Watched(make_validator(prepared, stop))
     best: dict[str, Any] = {}
-    try:
-        loop = make_loop(prepared, scratch, validate=watched, stop=stop)
-        for event in loop.events():
-            if event.name == "validation" and event.values["best"]:
-                best, watched.best = event.values, watched.last
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    for event in make_loop(prepared, None, validate=watched, stop=stop).events():
+        if event.name == "validation" and event.values["best"]:
+            best, watched.best = event.values, watched.last
     if watched.best is None:
         raise NotFiniteError("no epoch could be scored", fix="lower strategy.learning_rate")
     estimate = _estimate(prepared, watched.best)
@@ -154,11 +145,10 @@ class _Watched:
 
 
 def _economical(recipe: Recipe) -> Recipe:
-    """The same training, its rows kept for the other trials and no more checkpoints than the best needs."""
+    """The same training, its rows kept for the other trials."""
     kept = "never" if recipe.cache.store == "never" else "always"
-    training = recipe.training.model_copy(update={"checkpoint": CheckpointOptions(every=None, keep=1)})
     cache = recipe.cache.model_copy(update={"store": kept})
-    return recipe.model_copy(update={"training": training, "cache": cache})
+    return recipe.model_copy(update={"cache": cache})
 
 
 def _estimate(prepared: Prepared, verdict: Verdict) -> evaluation.Estimate:

@@ -96,7 +96,7 @@ class Material:
     seed: int
     device: Device
     execution: Execution
-    checkpoints: Path
+    checkpoints: Path | None  # their folder; None where nobody will go on with this run
     wanted: Sequence[Tap]  # what else of the training rows is stored where rows are, for later
     origin: Mapping[str, str]  # hashes of what a checkpoint belongs to, by what it is called: the recipe, the data
 
@@ -167,13 +167,14 @@ class Loop:
             NotFiniteError: a loss, gradient or weight is not finite; nothing of it was published.
             ResourceError: disk or memory is short.
         """
-        checkpoint.require_space(self._m.checkpoints, self._size(), copies=self._m.options.checkpoint.keep + 2)
+        if self._m.checkpoints is not None:
+            checkpoint.require_space(self._m.checkpoints, self._size(), copies=self._m.options.checkpoint.keep + 2)
         try:
             with _quick(self._m.model, self._m.device), closing(self._m.execution):
                 while not self.state.finished:
                     yield from self._phase()
         except Interrupted:
-            yield self._publish()
+            yield from self._publish()
             raise
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
@@ -187,6 +188,7 @@ class Loop:
             CheckpointError: the best checkpoint is damaged.
         """
         if self.state.best is not None and self.state.best["step"] != self.state.step:
+            assert self._m.checkpoints is not None, "the best weights were not kept"
             self._load(checkpoint.open_checkpoint(self._m.checkpoints / f"step-{self.state.best['step']:08d}"))
         with torch.no_grad():
             for name, value in self._average.items():
@@ -238,11 +240,11 @@ class Loop:
         for batches in self._steps():
             yield from self._step(phase, batches)
             if every and self.state.step % every == 0 and self.state.batch < self._per_epoch:
-                yield self._publish()
+                yield from self._publish()
         yield from self._compare()
         self.state.epoch += 1
         self.state.batch = 0
-        yield self._publish()
+        yield from self._publish()
 
     def _steps(self) -> Iterator[list[Batch]]:
         """The passes of each step that is left in this epoch."""
@@ -371,13 +373,15 @@ class Loop:
             },
         )
 
-    def _publish(self) -> Event:
+    def _publish(self) -> Iterator[Event]:
         tensors = self._tensors()
         self._require_finite(tensors["weights"])
+        if self._m.checkpoints is None:
+            return
         state = {**asdict(self.state), "origin": dict(self._m.origin), "threads": torch.get_num_threads()}
         folder = checkpoint.publish(self._m.checkpoints, self.state.step, state, tensors)
         checkpoint.prune(self._m.checkpoints, keep=self._m.options.checkpoint.keep, newest=self.state.step)
-        return Event("checkpoint", {"step": self.state.step, "folder": folder.name})
+        yield Event("checkpoint", {"step": self.state.step, "folder": folder.name})
 
     def _require_finite(self, tensors: Mapping[str, Tensor]) -> None:
         for name, tensor in tensors.items():
