@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import depths, forecast, movie, peer_trainer
+from benchmarks import depths, forecast, movie, peer_trainer, sweep
 
-_ALL = {"movie": movie.main, "depths": depths.main, "forecast": forecast.main, "peer_trainer": peer_trainer.main}
+_ALL = {
+    "movie": movie.main,
+    "depths": depths.main,
+    "forecast": forecast.main,
+    "sweep": sweep.main,
+    "peer_trainer": peer_trainer.main,
+}
 
 for name in sys.argv[1:] or _ALL:
     if name not in _ALL:

@@ -137,28 +137,31 @@ def _run(options: Options, folder: Path) -> Iterator[dict[str, Any]]:
     """Everything, workload by workload; each cell of the table as soon as it is there."""
     rates: dict[str, Rates] = {}
     for workload in dict.fromkeys(cell.workload for cell in options.cells):
-        prepared = [_prepared(workload, options, folder, seed) for seed in range(options.rounds)]
+        places = [
+            prepare(workload, folder, seed, rows=options.rows[workload], test_rows=options.test_rows)
+            for seed in range(options.rounds)
+        ]
         if not rates:
-            rates = _rates(prepared[0])
-        _print_head(workload, prepared[0])
+            rates = _rates(places[0])
+        _print_head(workload, places[0])
         cells = [cell for cell in options.cells if cell.workload == workload]
         for strategy, epochs in dict.fromkeys((cell.strategy, cell.epochs) for cell in cells):
             group = [cell for cell in cells if (cell.strategy, cell.epochs) == (strategy, epochs)]
-            yield from _compare(group, prepared, rates)
+            yield from _compare(group, places, rates)
 
 
-def _prepared(workload: str, options: Options, folder: Path, seed: int) -> dict[str, Any]:
+def prepare(workload: str, folder: Path, seed: int, *, rows: int, test_rows: int) -> dict[str, Any]:
     """The tables, the untouched model and the tokens of one seed."""
     place = folder / f"{workload}-{seed}"
     place.mkdir()
     material = cache_root() / "materials" / "vader"
-    write_tables(workload, place, material=material, rows=options.rows[workload], test_rows=options.test_rows)
-    return {"folder": place, "seed": seed, **_child(Job("prepare", str(place), "", seed=seed))}
+    write_tables(workload, place, material=material, rows=rows, test_rows=test_rows)
+    return {"folder": place, "seed": seed, **child(Job("prepare", str(place), "", seed=seed))}
 
 
 def _rates(prepared: dict[str, Any]) -> dict[str, Rates]:
     """Measure how fast this machine multiplies, and say it."""
-    measured = _child(Job("rates", str(prepared["folder"]), ""))
+    measured = child(Job("rates", str(prepared["folder"]), ""))
     rates = {name: Rates(**values) for name, values in measured.items()}
     print(f"{_cores()} cores; GFLOP/s of matrix products (forward, gradient of the input, of the weight):")
     for name, rate in rates.items():
@@ -175,8 +178,8 @@ def _compare(
     for place in prepared:
         for cell in cells:
             job = Job(cell.peer, str(place["folder"]), "", cell.strategy, cell.epochs, place["seed"])
-            peer = _child(job)
-            ours = _child(replace(job, do="regraft", dropout=cell.peer == "documented"))
+            peer = child(job)
+            ours = child(replace(job, do="regraft", dropout=cell.peer == "documented"))
             _require_same(peer, ours)
             print(f"  {job.strategy}, {job.do}: {ours['wall']:.1f} s against {peer['wall']:.1f} s", file=sys.stderr)
             rounds[cell].append(Round(peer, ours))
@@ -261,7 +264,7 @@ def _spread(rounds: Sequence[Round], figure: str) -> str:
 # Child processes
 
 
-def _child(job: Job) -> dict[str, Any]:
+def child(job: Job) -> dict[str, Any]:
     """Do a job in a fresh process, with an empty store and all cores. Returns its result."""
     with tempfile.TemporaryDirectory(dir=job.folder) as scratch:
         job = replace(job, result=f"{scratch}/result.json")

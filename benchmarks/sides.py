@@ -36,7 +36,7 @@ Row = dict[str, Any]  # input_ids, attention_mask, token_type_ids, label
 
 @dataclass(frozen=True)
 class Job:
-    """What a process is to do: ``rates``, ``prepare``, or train as ``documented``, ``best`` or ``regraft``."""
+    """What a process is to do: ``rates``, ``prepare``, ``sweep``, or train: ``documented``, ``best``, ``regraft``."""
 
     do: str
     folder: str  # with train.csv and test.csv; ``prepare`` adds model/ and rows.json
@@ -49,7 +49,14 @@ class Job:
 
 def main(job: Job) -> None:
     """Do the job and write its result."""
-    doing = {"rates": _rates, "prepare": _prepare, "documented": _trainer, "best": _trainer, "regraft": _regraft}
+    doing = {
+        "rates": _rates,
+        "prepare": _prepare,
+        "documented": _trainer,
+        "best": _trainer,
+        "regraft": _regraft,
+        "sweep": _trials,
+    }
     Path(job.result).write_text(json.dumps(doing[job.do](job)), encoding="utf-8")
 
 
@@ -67,7 +74,7 @@ def _prepare(job: Job) -> dict[str, Any]:
     import regraft
     from regraft.preparation import make_rows
 
-    prepared = regraft.prepare(_recipe(job))
+    prepared = regraft.prepare(recipe_of(job))
     pretrained, folder = prepared.pretrained, Path(job.folder)
     pretrained.model.save_pretrained(folder / "model")  # type: ignore[operator]
     pretrained.processor.save_pretrained(folder / "model")
@@ -169,7 +176,7 @@ def _regraft(job: Job) -> dict[str, Any]:
     import regraft
     from regraft.tuning import make_loop
 
-    prepared = regraft.prepare(_recipe(job))
+    prepared = regraft.prepare(recipe_of(job))
     weights = _sha256(prepared.pretrained.model)
     rows = json.loads((Path(job.folder) / "rows.json").read_text(encoding="utf-8"))
     assert _labelled(prepared.rows) == rows["train"]
@@ -189,7 +196,13 @@ def _regraft(job: Job) -> dict[str, Any]:
     }
 
 
-def _recipe(job: Job) -> Any:
+def _trials(job: Job) -> dict[str, Any]:
+    from benchmarks.sweep import trials
+
+    return trials(job)
+
+
+def recipe_of(job: Job) -> Any:
     """regraft as it comes, but with the schedule and the weight decay that are Trainer's defaults."""
     import regraft
 

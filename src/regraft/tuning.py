@@ -170,6 +170,7 @@ def make_loop(
     *,
     validate: Callable[[Execution], Verdict] | None = None,
     wanted: Sequence[Tap] = (),
+    known: dict[int, dict[str, Any]] | None = None,
     stop: Poll = lambda: None,
 ) -> Loop:
     """The loop of a prepared run, its model on the device. Nothing is written until its events are taken.
@@ -178,6 +179,7 @@ def make_loop(
         checkpoints: the folder for checkpoints; None for no checkpoints, and no way back to the best weights.
         validate: scores the model as it is; None where no best is to be chosen.
         wanted: what else of the training rows is to be stored in the pass that fills the store, if there is one.
+        known: how each phase is computed, where a run of the same kind has proved it; what this run decides is added.
         stop: called before each pass; may raise to stop.
     """
     opened, device = prepared.pretrained, prepared.device
@@ -198,7 +200,8 @@ def make_loop(
         execution=Execution(subject, prepared.rows.encoded, prepared.recipe.cache, root=store_root()),
         checkpoints=checkpoints,
         wanted=wanted,
-        origin=_origin(prepared),
+        known={} if known is None else known,
+        origin={} if checkpoints is None else _origin(prepared),
     )
     return Loop(material, validate=validate, stop=stop)
 

@@ -196,7 +196,7 @@ class Execution:
         self.close()
         if known.difference is not None:
             self._build(self._traced(), known.tap, known.shortcuts)
-        return replace(known, stored=False, reason="proved")
+        return replace(known, stored=False, reason=known.reason.partition(";")[0])
 
     def _traced(self) -> Trace:
         with at_rest(self._subject.model), self._subject.device.computing():

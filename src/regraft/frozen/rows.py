@@ -20,6 +20,7 @@ from regraft.frozen.subject import Subject
 from regraft.recipe import CacheOptions
 from regraft.tasks import Encoded
 
+_HELD = 1 << 28  # bytes up to which single rows are read once and held in memory
 _TOKENS = {"cpu": 4096, "cuda": 32_768}  # that are computed together while filling, padding included
 
 
@@ -63,6 +64,7 @@ class FrozenRows:
     dtype: torch.dtype
     store: Store | None = None
     names: list[bytes] = field(default_factory=list)  # the keys, once they are known
+    _held: Tensor | None = field(default=None, init=False, repr=False)  # all rows, where there is one of each example
 
     def ids(self) -> list[bytes]:
         """The keys of the rows."""
@@ -73,13 +75,21 @@ class FrozenRows:
     def __getitem__(self, places: Sequence[int]) -> list[Tensor]:
         """The rows of some examples, on the device, in the type that is computed in."""
         device = self.subject.device
-        kept = self._computed(places) if self.store is None else [self.store[self.ids()[place]] for place in places]
+        kept = self._computed(places) if self.store is None else self._kept(self.store, places)
         short = self.dtype == torch.bfloat16 and device.precision == "bf16"
         dtype = self.dtype if short else torch.float32
         if self.store is None or device.device.type == "cpu":
             return [rows.to(dtype) for rows in kept]
         together = device.pinned(torch.cat(kept)).to(device.device, non_blocking=True).to(dtype)
         return list(torch.split(together, [len(rows) for rows in kept]))
+
+    def _kept(self, store: Store, places: Sequence[int]) -> list[Tensor]:
+        names = self.ids()
+        if self.tap.reading == "all" or len(names) * store[names[0]].nbytes > _HELD:
+            return [store[names[place]] for place in places]
+        if self._held is None:
+            self._held = torch.cat([store[name] for name in names])
+        return list(torch.split(self._held[list(places)], 1))
 
     def _computed(self, places: Sequence[int]) -> list[Tensor]:
         chosen = [self.encoded[place] for place in places]

@@ -47,6 +47,7 @@ class Bench:
     def __init__(self, *, poll: Poll = lambda: None) -> None:
         self._poll = poll
         self._untouched: dict[str, Prepared] = {}
+        self._ways: dict[str, dict[int, dict[str, Any]]] = {}
 
     def prepared(self, recipe: Recipe) -> Prepared:
         """As ``preparation.prepare`` does, with a copy of what trains; frozen weights are those of the shared model."""
@@ -80,6 +81,13 @@ class Bench:
             self._untouched[key] = prepare(recipe, poll=self._poll)
         return self._untouched[key]
 
+    def ways(self, prepared: Prepared) -> dict[int, dict[str, Any]]:
+        """How the phases of such a trial are computed: proved by the first that trains the same of the same model."""
+        recipe = prepared.recipe
+        trained = [sorted(phase.trainable) for phase in prepared.phases]
+        asked = recipe.model_dump(mode="json", include={"task", "model", "data", "cache"})
+        return self._ways.setdefault(digest([asked, prepared.device.precision, trained]), {})
+
 
 def run_trial(bench: Bench, recipe: Recipe, stop: Poll) -> Finding:
     """Train and score. Nothing is written but rows of the store.
@@ -93,7 +101,7 @@ def run_trial(bench: Bench, recipe: Recipe, stop: Poll) -> Finding:
     prepared = bench.prepared(_economical(recipe))
     watched = _Watched(make_validator(prepared, stop))
     best: dict[str, Any] = {}
-    for event in make_loop(prepared, None, validate=watched, stop=stop).events():
+    for event in make_loop(prepared, None, validate=watched, known=bench.ways(prepared), stop=stop).events():
         if event.name == "validation" and event.values["best"]:
             best, watched.best = event.values, watched.last
     if watched.best is None:

@@ -37,11 +37,14 @@ def fast_dropout(model: nn.Module) -> Iterator[int]:
             module.__class__ = nn.Dropout
 
 
+_FEWEST = 1 << 14  # elements below which seeding costs more than it saves
+
+
 class FastDropout(nn.Dropout):
-    """``nn.Dropout`` that calls ``dropout`` on a CPU."""
+    """``nn.Dropout`` that calls ``dropout`` on a CPU, for all but small tensors."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.training and 0 < self.p < 1 and input.device.type == "cpu":
+        if self.training and 0 < self.p < 1 and input.device.type == "cpu" and input.numel() >= _FEWEST:
             return dropout(input, self.p)
         return super().forward(input)
 

@@ -98,6 +98,7 @@ class Material:
     execution: Execution
     checkpoints: Path | None  # their folder; None where nobody will go on with this run
     wanted: Sequence[Tap]  # what else of the training rows is stored where rows are, for later
+    known: dict[int, dict[str, Any]]  # how phases are computed, where that was decided in a run of the same kind
     origin: Mapping[str, str]  # hashes of what a checkpoint belongs to, by what it is called: the recipe, the data
 
 
@@ -222,14 +223,15 @@ class Loop:
         places = sorted({ordered[share * (count - 1) // (_PROOF - 1)] for share in range(_PROOF)})
         batch = self._batch(places)
         told = 0
-        known = None if self.state.execution is None else Decision.from_json(self.state.execution)
+        decided = self.state.execution or m.known.get(self.state.phase)
+        known = None if decided is None else Decision.from_json(decided)
         also = m.wanted if self.state.step == 0 else ()  # of the untouched model
         entering = m.execution.enter(
             batch, places, m.loss, epochs=phase.epochs, poll=self._stop, also=also, known=known
         )
         for state in entering:
             if isinstance(state, Decision):
-                self.state.execution = state.to_json()
+                self.state.execution = m.known[self.state.phase] = state.to_json()
                 yield Event("execution", {"phase": self.state.phase, **state.to_json()})
             elif state[0] * 20 // state[1] >= told or state[0] == state[1]:
                 told = state[0] * 20 // state[1] + 1
