@@ -1,4 +1,4 @@
-"""The options of regraft itself, before any command."""
+"""The options of regraft itself, before any command; and those that several commands have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from typing import Annotated
 import typer
 
 from regraft.version import __version__
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A recipe file, and options that override it."),
+]
+Data = Annotated[str | None, typer.Option(help="A table to learn from: csv, tsv, jsonl or parquet.")]
+Task = Annotated[str | None, typer.Option(help="What is asked, for example text-classification.")]
+Model = Annotated[str | None, typer.Option(help="A model folder, a hub id or a packaged model.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
 def _version(wanted: bool) -> None:

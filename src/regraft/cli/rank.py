@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from regraft.cli._options import Data, Quiet, Task, Words
+
 if TYPE_CHECKING:
     from regraft.evaluation import Estimate
     from regraft.ranking import Candidate, Pass, Ranking
@@ -18,19 +20,16 @@ _SCORES = {"knn": "kNN", "log_me": "LogME", "h_score": "H-score", "size": "size"
 
 
 def command(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A recipe file (.yaml), and options that override it."),
-    ] = None,
+    words: Words = None,
     models: Annotated[
         list[str] | None, typer.Option(help="Model folders, hub ids or packaged models: --models A B, or A,B.")
     ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Rank the depths of one model instead.")] = False,
-    data: Annotated[str | None, typer.Option(help="A table to learn from: csv, tsv, jsonl or parquet.")] = None,
-    task: Annotated[str | None, typer.Option(help="What is asked, for example text-classification.")] = None,
+    data: Data = None,
+    task: Task = None,
     model: Annotated[str | None, typer.Option(help="With --layers: the model.")] = None,
     rows: Annotated[int, typer.Option(min=10, help="Look at so many training and validation rows at most.")] = 2000,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on the way.")] = False,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ranking as JSON.")] = False,
 ) -> None:
     """Say which pretrained model, or which layer of one, suits the task, before anything is tuned."""

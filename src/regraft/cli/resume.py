@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from regraft.cli._options import Quiet
+
 
 def command(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Finish a run that was stopped; it ends with the same weights as if it had not been."""
     from regraft.cli._outcome import conclude

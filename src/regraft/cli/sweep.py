@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from regraft.cli._options import Quiet
+
 if TYPE_CHECKING:
     from regraft.sweeping import Sweep
 
@@ -21,7 +23,7 @@ def command(
     processes: Annotated[int, typer.Option(min=1, max=256, help="How many processes work on it.")] = 1,
     name: Annotated[str | None, typer.Option(help="The sweep folder's name.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Try many ways to tune, choose by the validation rows, and compare the best over seeds."""
     from regraft.cli._progress import follow

@@ -7,21 +7,20 @@ from typing import Annotated
 
 import typer
 
+from regraft.cli._options import Data, Model, Quiet, Task, Words
+
 
 def command(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A recipe file, and options that override it."),
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="A table to learn from: csv, tsv, jsonl or parquet.")] = None,
-    task: Annotated[str | None, typer.Option(help="What is asked, for example text-classification.")] = None,
-    model: Annotated[str | None, typer.Option(help="A model folder, a hub id or a packaged model.")] = None,
+    words: Words = None,
+    data: Data = None,
+    task: Task = None,
+    model: Model = None,
     name: Annotated[str | None, typer.Option(help="The run folder's name.")] = None,
     forecast: Annotated[
         bool, typer.Option("--forecast", help="Forecast seconds and memory even where it looks short.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Tune a pretrained model as a recipe asks; leaves a run folder with the model, its scores and a report."""
     from regraft.cli._asked import recipe_of
