@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from regraft.sweeping import Sweep, SweepOptions, begin, find_sweep, read_sweep,
 from regraft.sweeping.journal import Fixed, Journal, Record, Stage
 from regraft.sweeping.outcome import compose, configurations, t_interval
 from regraft.sweeping.space import check_space, default_space, grid, make_options, recipe_at, resolved, sweep_yaml
-from regraft.sweeping.trial import Bench, run_trial
+from regraft.sweeping.trial import Bench, data_digest, run_trial
 from regraft.tasks import make_task
 from tests.training.stage import Stage as Place
 from tests.training.stage import ended, ended_soon, launch, make_stage, wait_until
@@ -130,6 +131,7 @@ def test_a_sweep_that_does_not_fit_says_what_to_do(sweep: Any, said: str) -> Non
         ({"task.max_lenth": [16]}, "did you mean 'task.max_length'"),
         ({"training.batch_size": [8, "many"]}, "training.batch_size"),
         ({"strategy.name": ["ful"]}, "did you mean 'full'"),
+        ({"strategy.name": ["full", 2]}, "2 is not a strategy"),
         ({"model.head": {"low": 1, "high": 2, "relative": True}}, "relative to 'own'"),
     ],
 )
@@ -217,6 +219,20 @@ def test_the_place_of_a_process_that_is_gone_is_taken_again_with_the_same_values
         assert drawn == [0]
         journal.complete("search", claim, 0.5, {"value": 0.5})
         assert [record.state for record in journal.records("search")] == ["complete"]
+
+
+def test_a_place_that_kills_whoever_takes_it_counts_as_failed(tmp_path: Path) -> None:
+    for _ in range(3):
+        claim = Journal(tmp_path).claim(stage_of([]))
+        assert claim is not None
+        assert claim.place == 0
+    with Journal(tmp_path) as journal:
+        claim = journal.claim(stage_of([]))
+        assert claim is not None
+        assert claim.place == 1
+        [failed, _] = journal.records("search")
+    assert failed.state == "failed"
+    assert "3 processes were killed" in str(failed.reason)
 
 
 def test_a_point_that_was_tried_already_is_not_trained_again(stage: Place, tmp_path: Path) -> None:
@@ -529,6 +545,30 @@ def test_an_error_in_one_of_several_processes_stops_the_sweep(stage: Place, tmp_
     table.unlink()
     with pytest.raises((DataError, RecipeError), match="reviews.csv"):
         done(sweep, processes=2)
+
+
+def test_losses_that_do_not_go_together_are_found_before_any_trial(stage: Place, tmp_path: Path) -> None:
+    options = make_options({"space": {"task.loss": ["auto", "focal"], "task.label_smoothing": [0.0, 0.1]}})
+    with pytest.raises(RecipeError, match="label_smoothing"):
+        begin(asked(stage, tmp_path), options)
+
+
+def test_a_sweep_that_is_given_fewer_trials_later_still_ends(stage: Place, tmp_path: Path) -> None:
+    sweep = begin(*read_sweep(file_of(stage, tmp_path, SMALL)))
+    assert done(sweep)["finished"]
+    fewer = replace(sweep, options=sweep.options.model_copy(update={"trials": 2}))
+    assert done(fewer)["finished"]
+
+
+def test_data_that_change_between_two_seeds_stop_a_sweep(stage: Place, tmp_path: Path) -> None:
+    table = tmp_path / "reviews.csv"
+    table.write_bytes(stage.table.read_bytes())
+    recipe, bench = asked(stage, tmp_path, f"data.train={table}", "data.split.seed=0"), Bench()
+    prepared = bench.untouched(recipe)
+    bench.require_data(prepared, data_digest(prepared))
+    table.write_bytes(b"".join(stage.table.read_bytes().splitlines(keepends=True)[:-5]))
+    with pytest.raises(DataError, match="has changed since the sweep began"):
+        bench.untouched(recipe.model_copy(update={"seed": 8}))
 
 
 def test_make_recipe_knows_nothing_of_sweeps(stage: Place, tmp_path: Path) -> None:

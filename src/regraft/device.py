@@ -67,3 +67,14 @@ def _cpu_flags() -> set[str]:
         return set()
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     return next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
+
+
+def require_memory(error: Exception) -> None:
+    """Raise an error again if it says that memory has run out: for whoever takes others as a reason to do otherwise."""
+    if out_of_memory(error):
+        raise error
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch says that memory has run out, on whatever device."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -6,6 +6,7 @@
     ├── TrainingError            4   training failed
     │   └── NotFiniteError           a loss or gradient is not a number
     ├── ResourceError            5   disk or memory is short, or something needed is not here
+    │   ├── OutOfMemoryError         a training pass does not fit into memory
     │   └── CheckpointError          a checkpoint is damaged
     ├── RefusedError             6   refused for security
     └── Interrupted        130 / 143 stopped by SIGINT or SIGTERM
@@ -55,6 +56,10 @@ class ResourceError(RegraftError):
     """Disk or memory is short, or something that is needed is not on this machine."""
 
     exit_code = 5
+
+
+class OutOfMemoryError(ResourceError):
+    """A training pass does not fit into memory."""
 
 
 class CheckpointError(ResourceError):

@@ -71,7 +71,7 @@ def tune_events(recipe: Recipe, *, foresee: Callable[..., Prepared] | None = Non
     Raises:
         RegraftError: the error tree tells which and why; a run folder that was begun can be resumed.
     """
-    with _alone(), stoppable() as stop:
+    with alone(), stoppable() as stop:
         prepared = prepare(recipe, poll=_nothing_to_save(stop))
         if foresee is not None:
             prepared = foresee(prepared, poll=_nothing_to_save(stop))
@@ -93,7 +93,7 @@ def resume_events(run: Run) -> Generator[Event, None, Outcome]:
     Raises:
         RecipeError: the run is in use, or its recipe has been changed.
     """
-    with _alone(), stoppable() as stop, run.locked():
+    with alone(), stoppable() as stop, run.locked():
         _sweep(run)
         found, passed_over = checkpoint.newest(run.checkpoints)
         recipe = read_recipe(run.recipe)
@@ -112,7 +112,7 @@ def resume_events(run: Run) -> Generator[Event, None, Outcome]:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """One run at a time in a process: they would share torch's random numbers, and the lock of a folder is a process's.
 
     Raises:

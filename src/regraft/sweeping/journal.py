@@ -10,6 +10,7 @@ tried again at the same place, with the same values.
 from __future__ import annotations
 
 import fcntl
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from regraft.run import storage
 from regraft.sweeping.space import Point
 
 _JOURNAL = "journal.jsonl"
+_DEATHS = 3
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Journal:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder = folder
         self.worker = uuid.uuid4().hex[:8]
-        with storage(folder / _JOURNAL), _held(self._lock):
+        with self._mine():
             _mend(folder / _JOURNAL)
         backend = JournalFileBackend(str(folder / _JOURNAL), lock_obj=_Lock(folder / ".append"))  # type: ignore[arg-type]
         self._storage = JournalStorage(backend)
@@ -80,7 +82,7 @@ class Journal:
     def __enter__(self) -> Journal:
         workers = self.folder / "workers"
         workers.mkdir(exist_ok=True)
-        with _held(self._lock):
+        with self._mine():
             for worker in workers.iterdir():
                 if not _lives(worker):
                     worker.unlink(missing_ok=True)
@@ -92,9 +94,19 @@ class Journal:
             (self.folder / "workers" / self.worker).unlink(missing_ok=True)
             self._alive.close()
 
+    @contextmanager
+    def _mine(self) -> Iterator[None]:
+        """One process at a time.
+
+        Raises:
+            ResourceError: the disk is full or fails.
+        """
+        with storage(self.folder / _JOURNAL), _held(self.folder / ".claim"):
+            yield
+
     def keep(self, stage: str, key: str, make: Callable[[], Any]) -> Any:
         """What is kept of a stage under a name; made by the first who asks."""
-        with _held(self._lock):
+        with self._mine():
             study = self._study(stage)
             if key not in study.user_attrs:
                 study.set_user_attr(key, make())
@@ -102,12 +114,12 @@ class Journal:
 
     def kept(self, stage: str, key: str) -> Any:
         """What is kept of a stage under a name, or None."""
-        with _held(self._lock):
+        with self._mine():
             return self._study(stage).user_attrs.get(key)
 
     def claim(self, stage: Stage) -> Claim | None:
         """Take the first place that nobody has; None if there is none."""
-        with _held(self._lock):
+        with self._mine():
             study = self._study(stage.name)
             self._bury(study)
             records = {record.place: record for record in _records(study)}
@@ -125,14 +137,14 @@ class Journal:
 
     def complete(self, stage: str, claim: Claim, score: float, found: dict[str, Any]) -> None:
         """Say what a trial came to; ``score`` is larger for better."""
-        with _held(self._lock):
+        with self._mine():
             study = self._study(stage)
             self._set(study, claim, "found", found)
             study.tell(claim.number, score)
 
     def fail(self, stage: str, claim: Claim, reason: str | None) -> None:
         """Say that a trial failed, and why; without a reason its place is free again."""
-        with _held(self._lock):
+        with self._mine():
             study = self._study(stage)
             if reason is not None:
                 self._set(study, claim, "reason", reason)
@@ -140,7 +152,7 @@ class Journal:
 
     def records(self, stage: str) -> list[Record]:
         """What is known of each place, in order."""
-        with _held(self._lock):
+        with self._mine():
             study = self._study(stage)
             self._bury(study)
             return _records(study)
@@ -161,18 +173,25 @@ class Journal:
         return self._studies[name]
 
     def _bury(self, study: optuna.Study) -> None:
-        """Free the places of processes that live no more."""
+        """Free the places of processes that live no more; one that has cost several their lives counts as failed."""
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             worker = trial.user_attrs.get("worker")
             if worker == self.worker or (worker and _lives(self.folder / "workers" / worker)):
                 continue
+            self._count_death(study, trial)
             study.tell(trial.number, state=TrialState.FAIL)
             if worker:
                 (self.folder / "workers" / worker).unlink(missing_ok=True)
 
-    @property
-    def _lock(self) -> Path:
-        return self.folder / ".claim"
+    def _count_death(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        place = trial.user_attrs.get("place")
+        if place is None:  # killed before it was known
+            return
+        died = 1 + sum(other.user_attrs.get("died") == place for other in study.get_trials(deepcopy=False))
+        self._storage.set_trial_user_attr(trial._trial_id, "died", place)
+        if died >= _DEATHS:
+            reason = f"{died} processes were killed at it: most likely memory"
+            self._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
 
 
 class Fixed(BaseSampler):
@@ -219,13 +238,14 @@ def _is_point(trial: FrozenTrial, place: int) -> bool:
 
 
 def _mend(path: Path) -> None:
-    """Cut off a last line that a crash left without its end."""
-    if not path.exists():
+    """Cut off a last line that a crash or a full disk left without its end."""
+    if not path.exists() or path.stat().st_size == 0:
         return
     with path.open("rb+") as file:
-        content = file.read()
-        if content and not content.endswith(b"\n"):
-            file.truncate(content.rfind(b"\n") + 1)
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _lives(path: Path) -> bool:
@@ -270,6 +290,7 @@ class _Lock:
 
     def acquire(self) -> bool:
         self._file = _locked(self._path, wait=True)
+        _mend(self._path.with_name(_JOURNAL))
         return True
 
     def release(self) -> None:

@@ -48,7 +48,7 @@ def compose(
     """
     over_seeds = [_over_seeds(tried[index], _of(runs, index), confidence) for index in range(len(tried))]
     ended = sum(run.state != "running" for run in runs)
-    finished = bool(tried) and ended == seeds * len(tried)
+    finished = bool(tried) and ended >= seeds * len(tried)
     winner = _winner(over_seeds, about, seeds) if finished else None
     found: dict[str, Any] = to_json(
         {

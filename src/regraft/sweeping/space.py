@@ -254,13 +254,23 @@ def applies(key: str, strategy: StrategyOptions) -> bool:
 
 
 def strategy_at(recipe: Recipe, chosen: Mapping[str, Any]) -> StrategyOptions:
-    """The strategy of a point, with what the recipe says of it where it is the recipe's own."""
+    """The strategy of a point, with what the recipe says of it where it is the recipe's own.
+
+    Raises:
+        RecipeError: it is none.
+    """
     named = chosen.get("strategy", {})
     values = dict(named) if isinstance(named, Mapping) else {"name": named}
     name = chosen.get("strategy.name", values.get("name", recipe.strategy.name))
     own = recipe.strategy.own() if name == recipe.strategy.name else {}
     kept = {"freeze": recipe.strategy.freeze, "train": recipe.strategy.train}
-    return StrategyOptions.model_validate({**kept, **own, **values, "name": name})
+    try:
+        return StrategyOptions.model_validate({**kept, **own, **values, "name": name})
+    except ValidationError as error:
+        raise RecipeError(
+            f"sweep.space.strategy: {named or name!r} is not a strategy: {error.errors()[0]['msg'].lower()}",
+            fix="name strategies: strategy.name: [linear-probe, top-layers]",
+        ) from None
 
 
 def recipe_at(recipe: Recipe, point: Mapping[str, Any]) -> Recipe:

@@ -27,7 +27,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import Trial
 
 from regraft import errors, evaluation
-from regraft.errors import Interrupted, RecipeError, RegraftError, ResourceError, TrainingError
+from regraft.errors import Interrupted, OutOfMemoryError, RecipeError, RegraftError, ResourceError, TrainingError
 from regraft.fingerprint import canonical, draw
 from regraft.preparation import Prepared, prepare
 from regraft.recipe import Recipe, to_yaml
@@ -51,8 +51,10 @@ from regraft.sweeping.space import (
     strategy_at,
     sweep_yaml,
 )
-from regraft.sweeping.trial import Bench, data_digest, require_same_data, run_trial
+from regraft.sweeping.trial import Bench, data_digest, run_trial
+from regraft.tasks import make_task
 from regraft.training import Event, Poll, stoppable
+from regraft.tuning import alone
 from regraft.version import __version__
 
 _WAIT = 0.1  # seconds between two looks at what others do
@@ -144,7 +146,7 @@ def sweep_events(sweep: Sweep, *, processes: int = 1) -> Generator[Event, None, 
         Interrupted: a signal came; the message says how to go on.
         RecipeError, DataError, TrainingError, ResourceError: it cannot go on, and why.
     """
-    with stoppable() as stop:
+    with alone(), stoppable() as stop:
         try:
             yield from (_work(sweep, stop) if processes == 1 else _work_together(sweep, processes, stop))
         except Interrupted as stopped:
@@ -154,6 +156,12 @@ def sweep_events(sweep: Sweep, *, processes: int = 1) -> Generator[Event, None, 
         finally:
             _write_results(sweep)
     found: dict[str, Any] = _results(sweep)
+    if found["finished"] and found["winner"] is None:
+        failed = next(record for record in Journal(sweep.folder).records(_SEEDS) if record.state == "failed")
+        raise TrainingError(
+            f"no configuration could be scored with other seeds; the first: {failed.reason}",
+            fix="lower the learning rates in sweep.space, and begin another sweep",
+        )
     return found
 
 
@@ -174,9 +182,11 @@ def _folder(recipe: Recipe, options: SweepOptions) -> Path:
 
 
 def _rehearse(options: SweepOptions, prepared: Prepared) -> None:
-    """See that the model has what the strategies name: a trial is too late to find out."""
+    """See that the model has what the strategies name, and that losses fit: a trial is too late to find out."""
     for point in points_at_the_ends(options.space, prepared.recipe):
-        made = recipe_at(prepared.recipe, point).strategy
+        asked = recipe_at(prepared.recipe, point)
+        make_task(asked.task).targets.loss(prepared.answers, prepared.rows.values)
+        made = asked.strategy
         if made.freeze == prepared.recipe.strategy.freeze and not any(key.startswith("model") for key in point):
             phases(make_strategy(made), prepared.pretrained.anatomy, epochs=1, freeze=made.freeze, train=made.train)
 
@@ -189,7 +199,7 @@ def _work(sweep: Sweep, stop: Poll) -> Iterator[Event]:
         bench = Bench(poll=stop)
         prepared = bench.untouched(_recipe(sweep, {}, sweep.recipe.seed))
         about = journal.keep(_SEARCH, "about", lambda: _about(prepared))
-        require_same_data(prepared, about["data"])
+        bench.require_data(prepared, about["data"])
         for stage in (partial(_search, sweep), partial(_seeds, sweep, journal)):
             yield from _work_off(sweep, journal, stage(), bench, stop)
 
@@ -213,7 +223,7 @@ def _work_off(sweep: Sweep, journal: Journal, stage: Stage, bench: Bench, stop: 
             yield Event("stage", {"doing": _try(sweep, journal, stage, claim, bench, stop)})
             continue
         ended = [record for record in journal.records(stage.name) if record.state != "running"]
-        if len(ended) == stage.places:  # fewer where another process is at work, or has just been found dead
+        if len(ended) >= stage.places:  # fewer where another process is at work, or has just been found dead
             return
         time.sleep(_WAIT)
 
@@ -226,12 +236,9 @@ def _try(sweep: Sweep, journal: Journal, stage: Stage, claim: Claim, bench: Benc
         return _line(journal, stage.name, stage.places, replace(known, place=claim.place))
     try:
         found = run_trial(bench, _recipe_of(sweep, journal, stage, claim), stop)
-    except TrainingError as error:
+    except (TrainingError, RecipeError, OutOfMemoryError) as error:  # the next may do better
         journal.fail(stage.name, claim, error.problem)
         record = Record(claim.place, claim.point, "failed", reason=error.problem)
-    except RecipeError as error:
-        journal.fail(stage.name, claim, None)
-        raise RecipeError(f"trial {claim.place + 1} ({words(claim.point)}): {error.problem}", fix=error.fix) from None
     except BaseException:
         journal.fail(stage.name, claim, None)
         raise

@@ -47,6 +47,7 @@ class Bench:
     def __init__(self, *, poll: Poll = lambda: None) -> None:
         self._poll = poll
         self._untouched: dict[str, Prepared] = {}
+        self._data: str | None = None
         self._ways: dict[str, dict[int, dict[str, Any]]] = {}
 
     def prepared(self, recipe: Recipe) -> Prepared:
@@ -78,8 +79,24 @@ class Bench:
         if key not in self._untouched:
             while len(self._untouched) >= _KEPT:
                 del self._untouched[next(iter(self._untouched))]
-            self._untouched[key] = prepare(recipe, poll=self._poll)
+            prepared = prepare(recipe, poll=self._poll)
+            if self._data is not None:
+                self.require_data(prepared, self._data)
+            self._untouched[key] = prepared
         return self._untouched[key]
+
+    def require_data(self, prepared: Prepared, expected: str) -> None:
+        """See that the data are those the sweep began with, now and whenever they are read again.
+
+        Raises:
+            DataError: they are not.
+        """
+        self._data = expected
+        if data_digest(prepared) != expected:
+            raise DataError(
+                f"{prepared.recipe.data.train} has changed since the sweep began: its trials could not be compared",
+                fix="put it back as it was, or begin another sweep with name=…",
+            )
 
     def ways(self, prepared: Prepared) -> dict[int, dict[str, Any]]:
         """How the phases of such a trial are computed: proved by the first that trains the same of the same model."""
@@ -123,19 +140,6 @@ def data_digest(prepared: Prepared) -> str:
     """The hash of what is learned from and scored on: a sweep that goes on must find the same."""
     sides = (prepared.splits.train, prepared.splits.validation)
     return digest([[[example.id, example.target] for example in side] for side in sides])
-
-
-def require_same_data(prepared: Prepared, expected: str) -> None:
-    """See that the data are those the sweep began with.
-
-    Raises:
-        DataError: they are not.
-    """
-    if data_digest(prepared) != expected:
-        raise DataError(
-            f"{prepared.recipe.data.train} has changed since the sweep began: its trials could not be compared",
-            fix="put it back as it was, or begin another sweep with name=…",
-        )
 
 
 class _Watched:

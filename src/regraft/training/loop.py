@@ -8,6 +8,7 @@ bits as one that was not.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -22,8 +23,8 @@ from torch import Tensor, nn
 
 from regraft.data.batches import passes, step_batches
 from regraft.data.example import Example
-from regraft.device import Device
-from regraft.errors import CheckpointError, Interrupted, NotFiniteError, ResourceError
+from regraft.device import Device, out_of_memory
+from regraft.errors import CheckpointError, Interrupted, NotFiniteError, OutOfMemoryError, ResourceError
 from regraft.fingerprint import draw
 from regraft.frozen import Decision, Execution, Tap, find_frontier, resting
 from regraft.pretrained import Anatomy, fast_attention
@@ -178,7 +179,7 @@ class Loop:
             yield from self._publish()
             raise
         except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            if out_of_memory(error):
                 raise _out_of_memory(self._m.options) from error
             raise
 
@@ -414,18 +415,18 @@ class Loop:
         places = self._parameters | dict(self._m.model.named_buffers())
         weights, optimizer = found.tensors("weights"), found.tensors("optimizer")
         _require_names(found, "weights", weights, self._tensors()["weights"])
-        known = {name.rpartition(".")[0] for name in optimizer}
-        _require_names(found, "optimizer", optimizer, [f"{name}.{key}" for name in known for key in _MOMENTS])
+        moments: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for key, value in optimizer.items():
+            name, _, moment = key.rpartition(".")
+            moments[name][moment] = value
+        _require_names(found, "optimizer", optimizer, [f"{name}.{key}" for name in moments for key in _MOMENTS])
         with torch.no_grad():
             for name, value in weights.items():
                 places[name].copy_(value)
         for group in self._optimizer.param_groups:
             for name, parameter in zip(group["names"], group["params"], strict=True):
-                self._optimizer.state[parameter] = {
-                    key.removeprefix(f"{name}."): _at(value, parameter)
-                    for key, value in optimizer.items()
-                    if key.rpartition(".")[0] == name
-                }
+                of_one = moments.get(name, {})
+                self._optimizer.state[parameter] = {key: _at(value, parameter) for key, value in of_one.items()}
         self._average = {k: v.to(self._parameters[k].device) for k, v in found.tensors("average").items()}
 
     def _enter_phase(self) -> None:
@@ -555,7 +556,7 @@ def _culprits(losses: Sequence[Tensor], places: Sequence[Sequence[int]], example
 
 
 def _out_of_memory(options: TrainingOptions) -> ResourceError:
-    return ResourceError(
+    return OutOfMemoryError(
         "a training pass does not fit into memory",
         fix=f"halve training.max_tokens (now {options.max_tokens}); the effective batch stays the same",
     )
