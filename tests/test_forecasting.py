@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from regraft.data.batches import padded
 from regraft.errors import Interrupted
 from regraft.fingerprint import tensors_sha256
 from regraft.forecasting import Forecast, PhaseForecast, choose, forecast, foresee, nearest
 from regraft.forecasting.comparison import variants
 from regraft.forecasting.sample import choose_sample, spread, steps_of
-from regraft.planning.usage import PARTS, seconds_by_part
+from regraft.planning.usage import PARTS, parts, seconds_by_part
 from regraft.preparation import Prepared, prepare
 from regraft.recipe import make_recipe
 from regraft.report.blocks import Note, Section, Table
@@ -149,7 +150,8 @@ def test_a_sample_holds_the_smallest_and_the_largest_batch(ready: Ready) -> None
     lengths = prepared.rows.lengths
     steps, shapes = steps_of(prepared, 1)
     assert 0 < len(sample.train) < len(lengths)
-    assert max(lengths[p] for p in sample.train) == max(longest for _, longest in shapes)
+    longest = max(lengths[place] for place in sample.train)
+    assert padded(longest, prepared.rows.limit) == max(size for _, size in shapes)
     assert len(steps[0]) == -(-len(lengths) // 4)
 
 
@@ -220,6 +222,12 @@ def _report(folder: Path, *, fact: dict[str, float], peak: int) -> Section | Non
     plan = {"forecast": {"parts": {"reading": 3.0, "training": 100.0, "filling": 20.0}, "memory": 1_000_000_000}}
     end = {"event": "end", "parts": fact, "peak_memory": peak} if fact else {"event": "end", "seconds": 1.0}
     return render(Material(Run(folder), plan=plan, events=[end]))
+
+
+def test_a_step_that_was_left_out_is_one_step() -> None:
+    gaps = [("execution", 1.0), ("skipped", 0.5), ("step", 0.25), ("step", 0.5), ("validation", 2.0)]
+    found = list(parts(gaps))
+    assert found == [("preparing", 1.0), ("training", 0.75), ("training", 0.5), ("validation", 2.0)]
 
 
 def test_the_report_shows_forecast_beside_fact(tmp_path: Path) -> None:

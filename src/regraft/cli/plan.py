@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from regraft.cli._options import Data, Model, Task, Words
+
 if TYPE_CHECKING:
     from regraft.preparation import Prepared
 
 
 def command(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A recipe file, and options that override it."),
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="A table to learn from: csv, tsv, jsonl or parquet.")] = None,
-    task: Annotated[str | None, typer.Option(help="What is asked, for example text-classification.")] = None,
-    model: Annotated[str | None, typer.Option(help="A model folder, a hub id or a packaged model.")] = None,
+    words: Words = None,
+    data: Data = None,
+    task: Task = None,
+    model: Model = None,
     quick: Annotated[bool, typer.Option("--quick", help="Run nothing: no forecast of time and memory.")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Forecast every strategy, side by side.")] = False,
     minutes: Annotated[float | None, typer.Option(min=0.0, help="Of all strategies, choose within this time.")] = None,
@@ -45,8 +44,10 @@ def command(
         return
     if not quick:
         from regraft.forecasting import foresee
+        from regraft.training import stoppable
 
-        prepared = foresee(prepared, always=True, reading=reading)
+        with stoppable() as stop:
+            prepared = foresee(prepared, always=True, reading=reading, poll=stop)
     plan = prepared.plan.to_json()
     print(json.dumps(plan, ensure_ascii=False) if as_json else "\n".join(plan_lines(plan)))
 
@@ -95,6 +96,8 @@ def _comparison_lines(told: dict[str, Any]) -> Iterator[str]:
         yield f"\nwithin {within}: {_name(told['forecasts'][told['chosen']])} ({told['rule']})"
     elif told["nearest"] is not None:
         yield f"\nwithin {within}: none fits; the nearest is {_name(told['forecasts'][told['nearest']])}"
+    else:
+        yield f"\nwithin {within}: none is possible at all"
 
 
 def _name(told: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,10 +39,13 @@ def compare(prepared: Prepared, *, reading: float | None = None) -> Iterator[For
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
-        for recipe in variants(prepared):
-            told = pool.submit(_told, recipe.model_dump(mode="json"), reading).result()
-            yield _read(told, recipe)
+    for recipe in variants(prepared):
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            try:
+                told = pool.submit(_told, recipe.model_dump(mode="json"), reading).result()
+            except BrokenProcessPool:
+                told = {"reason": "its rehearsal was killed: most likely memory"}
+        yield _read(told, recipe)
 
 
 def variants(prepared: Prepared) -> Iterator[Recipe]:

@@ -6,6 +6,7 @@ import copy
 import ctypes
 import gc
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -32,6 +33,7 @@ from regraft.tuning import run_events
 
 _now = time.perf_counter
 _LARGE = 1_000_000_000  # bytes of a checkpoint; above, it is written once and not twice
+_PREFIX, _DAY = ".regraft-forecast-", 86_400
 _FILLED = 16_384  # tokens by which filling is timed
 
 
@@ -191,8 +193,11 @@ def _nowhere(recipe: Recipe) -> Iterator[Path]:
     output = Path(os.path.expanduser(recipe.output)).absolute()
     parent = next(path for path in (output, *output.parents) if path.is_dir())
     place = parent if os.access(parent, os.W_OK) else None
+    for left in parent.glob(f"{_PREFIX}*"):  # of a process that was killed
+        if time.time() - left.stat().st_mtime > _DAY:
+            shutil.rmtree(left, ignore_errors=True)
     former = os.environ.get("REGRAFT_STORE")
-    with tempfile.TemporaryDirectory(prefix=".regraft-forecast-", dir=place) as folder:
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place) as folder:
         os.environ["REGRAFT_STORE"] = str(Path(folder) / "store")
         try:
             yield Path(folder)

@@ -8,8 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from regraft.data.batches import passes, step_batches
-from regraft.frozen.prefix import canonical_batches
+from regraft.data.batches import padded, passes, step_batches
 from regraft.preparation import Prepared, make_rows
 from regraft.training import Rows
 
@@ -76,9 +75,9 @@ def steps_of(prepared: Prepared, epochs: int) -> tuple[list[list[int]], set[Shap
 
 
 def filled_tokens(prepared: Prepared, lengths: Sequence[int]) -> int:
-    """Tokens that are computed for the rows of examples of these lengths."""
+    """Tokens that are computed for the rows of examples of these lengths, each padded to a length of its own."""
     limit = prepared.subject().limit
-    return sum(size * len(places) for size, places in canonical_batches(lengths, limit=limit, tokens=1024))
+    return sum(padded(length, limit) for length in lengths)
 
 
 def scored_tokens(lengths: Sequence[int], batch_size: int) -> int:
@@ -111,7 +110,8 @@ def _ordered(prepared: Prepared, rows: Rows, *, epoch: int) -> list[list[int]]:
 def _shapes(prepared: Prepared, rows: Rows, batch: Sequence[int]) -> Iterator[Shape]:
     options = prepared.recipe.training
     for members in passes(batch, rows.lengths, accumulation=options.accumulation, max_tokens=options.max_tokens):
-        yield len(members), max(rows.lengths[place] for place in members)
+        longest = max(rows.lengths[place] for place in members)
+        yield len(members), padded(longest, rows.limit) if rows.limit else longest
 
 
 def _tokens(shapes: Sequence[Shape]) -> int:

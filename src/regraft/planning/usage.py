@@ -21,7 +21,6 @@ _PART_OF = {
     "execution": "preparing",
     "frozen": "preparing",
     "step": "training",
-    "skipped": "training",
     "validation": "validation",
     "checkpoint": "saving",
     "stage": "evaluation",
@@ -44,13 +43,16 @@ def parts(gaps: Iterable[tuple[str, float]]) -> Iterator[tuple[str, float]]:
     Args:
         gaps: the name of each event, and the seconds since the one before it.
     """
-    filling = False
+    filling, held = False, 0.0
     for name, seconds in gaps:
-        if name in ("fill", "execution"):
+        if name == "skipped":  # its step follows
+            held += seconds
+        elif name in ("fill", "execution"):
             yield "filling" if filling else "preparing", seconds
             filling = name == "fill"
         elif name in _PART_OF:
-            yield _PART_OF[name], seconds
+            yield _PART_OF[name], seconds + held
+            held = 0.0
 
 
 def resident() -> int:
