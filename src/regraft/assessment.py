@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,14 @@ from numpy.typing import NDArray
 from regraft import evaluation
 from regraft.data import Example, read_examples
 from regraft.data.table import read_header
+from regraft.device import require_memory
 from regraft.errors import DataError, RecipeError
 from regraft.evaluation.outputs import features_of
 from regraft.frozen import UNFIT, Subject, Tap, depth_taps, features, store_root
 from regraft.preparation import Prepared, make_rows, open_model, read_data
 from regraft.recipe import Recipe, make_recipe, read_recipe
 from regraft.run import Run, storage
+from regraft.tasks import Encoded
 from regraft.training import Poll
 from regraft.tuned import Tuned
 
@@ -143,7 +144,9 @@ def score_baselines(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.floa
     kind, classes = prepared.answers.kind, prepared.answers.width
     untouched = replace(prepared, pretrained=open_model(prepared.recipe, prepared.task, prepared.answers))
     untouched.pretrained.model.to(prepared.device.device)
-    seen = [_features(untouched, examples, poll) for examples in (prepared.splits.train, prepared.splits.test)]
+    test = make_rows(prepared.splits.test, prepared.task, prepared.answers, untouched.pretrained)
+    sides = (prepared.rows.encoded, test.encoded)
+    seen = [output_features(untouched.subject(), side, prepared.recipe, poll) for side in sides]
     train = np.asarray(prepared.rows.values)
     return {
         "majority": evaluation.majority(kind, train, len(seen[1]), classes),
@@ -158,17 +161,18 @@ def probe_tap(subject: Subject) -> Tap:
     return depth_taps(subject)[-1]
 
 
-def _features(prepared: Prepared, examples: Sequence[Example], poll: Poll) -> NDArray[np.float32]:
-    """What the probe sees, [n, width], from the store where it is there."""
-    rows = make_rows(examples, prepared.task, prepared.answers, prepared.pretrained)
-    subject = prepared.subject()
+def output_features(
+    subject: Subject, encoded: Sequence[Encoded], recipe: Recipe, poll: Poll = lambda: None
+) -> NDArray[np.float32]:
+    """The mean of what leaves the backbone for each example, [n, width]; from the store where it is there."""
     if subject.blocks:
-        with suppress(*UNFIT):  # what does not run block by block is run whole
-            wanted = [probe_tap(subject)]
-            return features(subject, rows.encoded, wanted, prepared.recipe.cache, root=store_root(), poll=poll)[0]
-    model, processor, size = subject.model, subject.processor, prepared.recipe.evaluation.batch_size
-    with prepared.device.computing():
-        return features_of(model, subject.inputs, processor, rows.encoded, batch_size=size, poll=poll)
+        try:
+            return features(subject, encoded, [probe_tap(subject)], recipe.cache, root=store_root(), poll=poll)[0]
+        except UNFIT as error:  # what does not run block by block is run whole
+            require_memory(error)
+    size = recipe.evaluation.batch_size
+    with subject.device.computing():
+        return features_of(subject.model, subject.inputs, subject.processor, encoded, batch_size=size, poll=poll)
 
 
 def write_predictions(path: Path, tuned: Tuned, examples: Sequence[Example], outputs: NDArray[Any]) -> None:

@@ -16,18 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft import evaluation, pretrained
+from regraft.assessment import output_features
 from regraft.data import Example
+from regraft.device import require_memory
 from regraft.errors import DataError, RecipeError
 from regraft.evaluation import Comparison, Estimate
 from regraft.evaluation.comparisons import SIGNIFICANT
-from regraft.evaluation.outputs import features_of
 from regraft.evaluation.transferability import agreement, h_score, log_me, nearest_neighbours
 from regraft.fingerprint import draw
-from regraft.frozen import Subject, Tap, chain_of, depth_taps, features, store_root
+from regraft.frozen import UNFIT, Subject, Tap, chain_of, depth_taps, features, store_root
 from regraft.preparation import make_rows, open_model, read_data
 from regraft.pretrained import Anatomy, Pretrained
 from regraft.recipe import Recipe
-from regraft.tasks import Answers, Kind, Task, make_task
+from regraft.tasks import Answers, Encoded, Kind, Task, make_task
 from regraft.training import Poll, choose_device
 
 ROWS = 2_000
@@ -299,16 +300,25 @@ def _seen(
     opened.model.to(device.device)
     subject = Subject(opened.model, opened.anatomy, trial.task.inputs, opened.processor, device)
     encoded = make_rows(trial.examples, trial.task, trial.answers, opened).encoded
-    if subject.blocks:
-        taps = distinct_depths(subject) if all_depths else depth_taps(subject)[-1:]
-        found = features(subject, encoded, taps, recipe.cache, root=store_root(), poll=count)
+    if all_depths:
+        found = _at_all_depths(subject, encoded, recipe, count)
     else:
-        size = recipe.evaluation.batch_size
-        with device.computing():
-            whole = features_of(opened.model, subject.inputs, opened.processor, encoded, batch_size=size, poll=count)
-        found = [whole]
+        found = [output_features(subject, encoded, recipe, count)]
     seconds = time.perf_counter() - started
     return found, Pass(recipe.model.name, len(found), len(encoded), seconds, computed)
+
+
+def _at_all_depths(
+    subject: Subject, encoded: Sequence[Encoded], recipe: Recipe, poll: Poll
+) -> list[NDArray[np.float32]]:
+    try:
+        return features(subject, encoded, distinct_depths(subject), recipe.cache, root=store_root(), poll=poll)
+    except UNFIT as error:
+        require_memory(error)
+        raise RecipeError(
+            f"the depths of {recipe.model.name} cannot be told apart: {error}",
+            fix="rank it as a whole, beside others: --models",
+        ) from error
 
 
 def distinct_depths(subject: Subject) -> list[Tap]:
@@ -388,7 +398,7 @@ def _compared(trial: _Trial, found: Sequence[_Found]) -> list[Candidate]:
             replace(
                 each.candidate,
                 comparison=replace(comparison, p=corrected),
-                as_good=not corrected < SIGNIFICANT,
+                as_good=bool(np.isfinite(each.candidate.probe.value)) and not corrected < SIGNIFICANT,
             )
         )
     return judged

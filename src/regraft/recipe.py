@@ -132,6 +132,11 @@ class CacheOptions(Section):
     )
     max_gb: float = Field(20.0, gt=0, description="Most that all stores take; those used longest ago go first.")
 
+    @property
+    def max_bytes(self) -> int:
+        """Most that all stores take."""
+        return int(self.max_gb * 1e9)
+
 
 class EvaluationOptions(Section):
     primary: str | None = Field(None, description="The metric that decides; else the task's own.")

@@ -153,18 +153,18 @@ def test_room_is_made_by_what_was_used_longest_ago(tmp_path: Path) -> None:
         moment = (folder / "store.json").stat().st_mtime - age
         os.utime(folder / "store.json", (moment, moment))
     size = list_stores(tmp_path)[0]["bytes"]
-    assert make_room(tmp_path, size, most=3 * size, keep=tmp_path / "new") is None
+    assert make_room(tmp_path, size, most=3 * size, keep=[tmp_path / "new"]) is None
     assert [folder.exists() for folder in folders] == [False, True, True]
 
 
 def test_without_room_the_reason_is_said(tmp_path: Path) -> None:
     folder = _made(tmp_path, _rows(20))
     with Store(tmp_path, KEY, torch.float32):
-        reason = make_room(tmp_path, 10**6, most=10**6, keep=tmp_path / "new")
+        reason = make_room(tmp_path, 10**6, most=10**6, keep=[tmp_path / "new"])
     assert reason is not None
     assert "cache.max_gb" in reason
     assert folder.exists()
-    assert "the disk has room" in str(make_room(tmp_path, 10**18, most=10**19, keep=folder))
+    assert "the disk has room" in str(make_room(tmp_path, 10**18, most=10**19, keep=[folder]))
 
 
 def test_the_list_says_what_is_there(tmp_path: Path) -> None:
@@ -177,13 +177,13 @@ def test_the_list_says_what_is_there(tmp_path: Path) -> None:
 
 def test_nothing_is_removed_for_what_can_never_fit(tmp_path: Path) -> None:
     folders = [_made(tmp_path, _rows(4), height=height) for height in range(3)]
-    assert make_room(tmp_path, 10**9, most=10**6, keep=tmp_path / "new") is not None
+    assert make_room(tmp_path, 10**9, most=10**6, keep=[tmp_path / "new"]) is not None
     assert all(folder.exists() for folder in folders)
 
 
 def test_nothing_is_removed_where_nothing_is_wanted(tmp_path: Path) -> None:
     folder = _made(tmp_path, _rows(4))
-    assert make_room(tmp_path, 0, most=1, keep=tmp_path / "new") is None
+    assert make_room(tmp_path, 0, most=1, keep=[tmp_path / "new"]) is None
     assert folder.exists()
 
 
@@ -206,3 +206,35 @@ def test_who_waits_can_be_stopped(tmp_path: Path) -> None:
             pass
         with second.filling(stop):
             pass
+
+
+def test_what_is_no_store_is_left_alone(tmp_path: Path) -> None:
+    """The folder of all stores may be anywhere, and hold other things."""
+    letters = tmp_path / "letters"
+    letters.mkdir()
+    (letters / "a.txt").write_text("dear", encoding="utf-8")
+    (tmp_path / ".tmp-mine").mkdir()
+    folder = _made(tmp_path, _rows(3))
+    [listed] = list_stores(tmp_path)
+    assert listed["store"] == folder.name
+    assert make_room(tmp_path, 10, most=10, keep=[]) is None
+    assert not folder.exists()
+    assert (letters / "a.txt").exists()
+    assert (tmp_path / ".tmp-mine").exists()
+
+
+def test_nothing_is_removed_where_what_is_in_use_would_have_to_go(tmp_path: Path) -> None:
+    old = _made(tmp_path, _rows(3), height=1)
+    with Store(tmp_path, KEY, torch.float32) as store:
+        _add(store, _rows(9))
+        assert make_room(tmp_path, 10, most=10, keep=[]) is not None
+    assert old.exists()
+
+
+def test_what_a_killed_process_left_counts(tmp_path: Path) -> None:
+    folder = _made(tmp_path, _rows(3))
+    [before] = list_stores(tmp_path)
+    (folder / ".tmp-dead").mkdir()
+    (folder / ".tmp-dead" / "rows.bin").write_bytes(bytes(1000))
+    [after] = list_stores(tmp_path)
+    assert after["bytes"] == before["bytes"] + 1000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regraft.device import require_memory
 from regraft.errors import ResourceError
 from regraft.frozen.frontier import Frontier, find_frontier
 from regraft.frozen.patch import at_rest
 from regraft.frozen.prefix import Prefix, Tap
 from regraft.frozen.proof import Difference, Seen, difference, look, tolerance
 from regraft.frozen.rows import FrozenRows, fill, open_store
-from regraft.frozen.store import Store
 from regraft.frozen.subject import Subject
 from regraft.frozen.tail import Shortcuts, Tail, attention_in, stem_modules
 from regraft.frozen.trace import Trace, trace_of
@@ -100,12 +100,16 @@ class Execution:
         return self._tail(inputs, None if rows is None else rows[places])
 
     def _kept(self, rows: FrozenRows, poll: Callable[[], None]) -> FrozenRows:
-        if rows.store is not None:
-            try:
-                for _ in fill([rows], poll):
-                    pass
-            except (OSError, ResourceError):
-                return replace(rows, store=None)
+        """Rows of other examples, in the store of the training examples where it has room for them."""
+        if rows.store is None:
+            return rows
+        share = self._units(rows.encoded, rows.tap) / self._units(self._encoded, rows.tap)
+        rows.size = int(rows.size * share)
+        try:
+            for _ in fill([rows], poll, most=self._options.max_bytes):
+                pass
+        except (OSError, ResourceError):
+            return replace(rows, store=None)
         return rows
 
     def close(self) -> None:
@@ -143,28 +147,40 @@ class Execution:
             yield decision
             return
         declined = self._declined(epochs)
-        try:
-            if declined is None:
-                declined = open_store(self._rows, self._stack, self._options, self._root, size=decision.bytes)
-            if declined is None:
-                yield from fill([self._rows, *self._more(also)], poll)
-        except (OSError, ResourceError) as error:
-            declined = getattr(error, "strerror", None) or str(error)
+        if declined is None:
+            try:
+                yield from self._fill(self._rows, also, poll)
+            except (OSError, ResourceError) as error:
+                declined = _problem(error)
         if declined is not None:
             self._rows.store = None
             self._stack.close()
             yield replace(decision, reason=f"{decision.reason}; not stored: {declined}")
         else:
-            yield replace(decision, stored=True)
+            yield replace(decision, stored=True, reason=decision.reason + _mended(self._rows))
+
+    def _fill(self, rows: FrozenRows, also: Sequence[Tap], poll: Callable[[], None]) -> Iterator[tuple[int, int]]:
+        """Fill the store of the phase, in the same pass those of other taps where there is room for all."""
+        most = self._options.max_bytes
+        open_store(rows, self._stack, self._root)
+        more = self._more(also)
+        try:
+            yield from fill([rows, *more], poll, most=most)
+        except ResourceError:
+            if not more:
+                raise
+            yield from fill([rows], poll, most=most)
 
     def _more(self, taps: Sequence[Tap]) -> list[FrozenRows]:
-        """The training examples at other taps, each with its store, where they can be taken in one pass."""
+        """The training examples at other taps, each with its store, where that can be opened."""
         assert self._rows is not None
-        stores = [Store(self._root, self._subject.key(tap), torch.float32) for tap in taps]
-        return [
-            replace(self._rows, tap=tap, dtype=torch.float32, store=self._stack.enter_context(store))
-            for tap, store in zip(taps, stores, strict=True)
-        ]
+        size = len(self._encoded) * self._subject.width * 4
+        found = []
+        for tap in taps:
+            with suppress(OSError, ResourceError):
+                rows = replace(self._rows, tap=tap, dtype=torch.float32, size=size)
+                found.append(open_store(rows, self._stack, self._root))
+        return found
 
     def decide(self, batch: Batch, loss: Loss) -> Decision:
         """Find the frontier, and prove on a batch that another way of computing gives what the whole model gives."""
@@ -178,11 +194,13 @@ class Execution:
             trace = self._traced()
             whole = look(subject.model, batch, loss, subject.device, lambda inputs: subject.model(**inputs))
         except UNFIT as error:
+            require_memory(error)
             return Decision(frontier, False, _said(error))
         for tap, shortcuts in _candidates(frontier, trace, subject):
             try:
                 decision = self._proved(frontier, trace, tap, shortcuts, batch, loss, whole)
             except UNFIT as error:
+                require_memory(error)
                 failed = _said(error)
                 continue
             if decision.difference is not None and decision.difference.within(self._tolerance(tap)):
@@ -196,6 +214,8 @@ class Execution:
         self.close()
         if known.difference is not None:
             self._build(self._traced(), known.tap, known.shortcuts)
+            if self._rows is not None:
+                self._rows.size = known.bytes
         return replace(known, stored=False, reason=known.reason.partition(";")[0])
 
     def _traced(self) -> Trace:
@@ -219,7 +239,10 @@ class Execution:
         tail = self._build(trace, tap, shortcuts)
         given = None if self._rows is None else self._rows[self._sample]
         fast = look(subject.model, batch, loss, subject.device, lambda inputs: tail(inputs, given))
-        size = 0 if given is None else self._size(given, tap)
+        few = [self._encoded[place] for place in self._sample]
+        size = sum(row.nbytes for row in given or ()) * self._units(self._encoded, tap) // self._units(few, tap)
+        if self._rows is not None:
+            self._rows.size = size
         short = self._dtype(tap) != torch.float32 or subject.device.precision == "bf16"
         found = difference(whole, fast, short=short)
         return Decision(frontier, bool(tap.height), "proved", tap, shortcuts, found, bytes=size)
@@ -245,14 +268,10 @@ class Execution:
     def _tolerance(self, tap: Tap) -> Difference:
         return tolerance(self._dtype(tap), self._subject.device)
 
-    def _size(self, rows: Sequence[Tensor], tap: Tap) -> int:
-        """Bytes of all rows, from those of a few."""
-        of_few = sum(row.nbytes for row in rows)
-        if tap.reading != "all":
-            return of_few * len(self._encoded) // len(rows)
-        length = self._subject.inputs.length
-        few = sum(length(self._encoded[place]) for place in self._sample)
-        return of_few * sum(length(row) for row in self._encoded) // max(1, few)
+    def _units(self, encoded: Sequence[Encoded], tap: Tap) -> int:
+        """What bytes go with: the tokens of examples, or the examples where there is one row of each."""
+        units = len(encoded) if tap.reading != "all" else sum(map(self._subject.inputs.length, encoded))
+        return max(1, units)
 
     def _declined(self, epochs: int) -> str | None:
         if self._options.store == "never":
@@ -260,6 +279,17 @@ class Execution:
         if self._options.store == "auto" and epochs < 2:
             return "each row would be read once"
         return None
+
+
+def _problem(error: OSError | ResourceError) -> str:
+    return error.problem if isinstance(error, ResourceError) else error.strerror or str(error)
+
+
+def _mended(rows: FrozenRows) -> str:
+    """Damage that was found in the store, to be told."""
+    damaged = 0 if rows.store is None else rows.store.damaged
+    parts = "1 damaged part" if damaged == 1 else f"{damaged} damaged parts"
+    return f"; {parts} of the store {'was' if damaged == 1 else 'were'} computed again" if damaged else ""
 
 
 def _candidates(frontier: Frontier, trace: Trace, subject: Subject) -> Iterator[tuple[Tap, Shortcuts]]:

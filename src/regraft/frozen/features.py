@@ -43,7 +43,8 @@ def features(
         For each tap [n, width], in the order of the examples.
     """
     prefix = Prefix(subject.model, subject.blocks, _calls(subject, encoded))
-    sets = [FrozenRows(subject, prefix, encoded, tap, torch.float32) for tap in taps]
+    size = len(encoded) * subject.width * 4
+    sets = [FrozenRows(subject, prefix, encoded, tap, torch.float32, size=size) for tap in taps]
     with ExitStack() as stack:
         if options.store != "never" and _stored(sets, stack, options, root, poll):
             return [_stacked(rows[range(len(encoded))]) for rows in sets]
@@ -63,11 +64,9 @@ def _stored(
     sets: Sequence[FrozenRows], stack: ExitStack, options: CacheOptions, root: Path, poll: Callable[[], None]
 ) -> bool:
     """Open and fill the stores; False where the disk has no room for them."""
-    size = len(sets[0].encoded) * int(getattr(sets[0].subject.config, "hidden_size", 1024)) * 4
     try:
-        if any(open_store(rows, stack, options, root, size=size) for rows in sets):
-            return False
-        for _ in fill(sets, poll):
+        opened = [open_store(rows, stack, root) for rows in sets]
+        for _ in fill(opened, poll, most=options.max_bytes):
             pass
     except (OSError, ResourceError):
         return False

@@ -13,14 +13,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from regraft.errors import RecipeError, ResourceError
 from regraft.fingerprint import encoded_id
 from regraft.frozen.prefix import Prefix, Tap, canonical_batches
 from regraft.frozen.store import Store, make_room
 from regraft.frozen.subject import Subject
-from regraft.recipe import CacheOptions
 from regraft.tasks import Encoded
 
 _HELD = 1 << 28  # bytes up to which single rows are read once and held in memory
+_TOGETHER = 8192  # examples that are added to a store at once; so many at most are lost when filling is stopped
 _TOKENS = {"cpu": 4096, "cuda": 32_768}  # that are computed together while filling, padding included
 
 
@@ -44,9 +45,24 @@ def read(
         batch = subject.batch([encoded[place] for place in places], size=size)
         with subject.device.computing():
             found = prefix(batch, taps)
-        kept = [[rows.to(dtype) for rows in of_tap] for of_tap, (_, dtype) in zip(found, wanted, strict=True)]
+        kept = [[_as(rows, dtype) for rows in of_tap] for of_tap, (_, dtype) in zip(found, wanted, strict=True)]
         for position, place in enumerate(places):
             yield place, [of_tap[position] for of_tap in kept]
+
+
+def _as(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """Rows in another type.
+
+    Raises:
+        RecipeError: fp16 was asked for, and a number is too large for it.
+    """
+    kept = rows.to(dtype)
+    if dtype == torch.float16 and bool((kept.isinf() & rows.isfinite()).any()):
+        raise RecipeError(
+            f"cache.dtype=fp16 holds numbers up to 65504, and a hidden state is {float(rows.abs().max()):.3g}",
+            fix="cache.dtype=auto, bf16 or fp32",
+        )
+    return kept
 
 
 @dataclass
@@ -55,6 +71,7 @@ class FrozenRows:
 
     Args:
         store: where they are kept; None where they are computed each time.
+        size: bytes of all of them together, roughly.
     """
 
     subject: Subject
@@ -63,6 +80,7 @@ class FrozenRows:
     tap: Tap
     dtype: torch.dtype
     store: Store | None = None
+    size: int = 0
     names: list[bytes] = field(default_factory=list)  # the keys, once they are known
     _held: Tensor | None = field(default=None, init=False, repr=False)  # all rows, where there is one of each example
 
@@ -85,7 +103,7 @@ class FrozenRows:
 
     def _kept(self, store: Store, places: Sequence[int]) -> list[Tensor]:
         names = self.ids()
-        if self.tap.reading == "all" or len(names) * store[names[0]].nbytes > _HELD:
+        if self.tap.reading == "all" or not names or len(names) * store[names[0]].nbytes > _HELD:
             return [store[names[place]] for place in places]
         if self._held is None:
             self._held = torch.cat([store[name] for name in names])
@@ -97,30 +115,24 @@ class FrozenRows:
         return [found[position][0] for position in range(len(places))]
 
 
-def open_store(rows: FrozenRows, stack: ExitStack, options: CacheOptions, root: Path, *, size: int) -> str | None:
-    """Open the store of rows until the stack is closed. Returns why it has no room for those it lacks, if so.
-
-    Args:
-        root: the folder of all stores.
-        size: bytes of all the rows together.
-    """
-    store = stack.enter_context(Store(root, rows.subject.key(rows.tap), rows.dtype))
-    lacking = len(store.missing(rows.ids()))
-    rows.store = store
-    wanted = size * lacking // max(1, len(rows.encoded))
-    return make_room(root, wanted, most=int(options.max_gb * 1e9), keep=store.folder)
+def open_store(rows: FrozenRows, stack: ExitStack, root: Path) -> FrozenRows:
+    """Rows with their store, which is open until the stack is closed; ``root`` is the folder of all stores."""
+    rows.store = stack.enter_context(Store(root, rows.subject.key(rows.tap), rows.dtype))
+    return rows
 
 
-def fill(sets: Sequence[FrozenRows], poll: Callable[[], None]) -> Iterator[tuple[int, int]]:
+def fill(sets: Sequence[FrozenRows], poll: Callable[[], None], *, most: int) -> Iterator[tuple[int, int]]:
     """Add to the stores what they lack, all of them in one pass over the examples.
 
     Args:
         sets: taps of the same model on the same examples, each with its store.
+        most: bytes that all stores together may take; others make room.
 
     Yields:
         How many examples are done, and of how many.
 
     Raises:
+        ResourceError: there is no room for all; nothing was added.
         OSError: the disk is full or fails; what a store held before is as it was.
     """
     first = sets[0]
@@ -132,6 +144,10 @@ def fill(sets: Sequence[FrozenRows], poll: Callable[[], None]) -> Iterator[tuple
         places = sorted(set().union(*lacking))
         if not places:
             return
+        wanted = sum(rows.size * len(lacks) // len(first.encoded) for rows, lacks in zip(sets, lacking, strict=True))
+        refused = make_room(stores[0].folder.parent, wanted, most=most, keep=[store.folder for store in stores])
+        if refused is not None:
+            raise ResourceError(refused, fix="raise cache.max_gb, or remove stores: `regraft cache clear`")
         yield 0, len(places)
         yield from _filled(sets, stores, lacking, places, poll)
 
@@ -143,6 +159,20 @@ def _filled(
     places: Sequence[int],
     poll: Callable[[], None],
 ) -> Iterator[tuple[int, int]]:
+    for start in range(0, len(places), _TOGETHER):
+        part = places[start : start + _TOGETHER]
+        for done in _added(sets, stores, lacking, part, poll):
+            yield start + done, len(places)
+
+
+def _added(
+    sets: Sequence[FrozenRows],
+    stores: Sequence[Store],
+    lacking: Sequence[set[int]],
+    places: Sequence[int],
+    poll: Callable[[], None],
+) -> Iterator[int]:
+    """Add the rows of some examples; all of them are there in the end, or none."""
     first = sets[0]
     chosen = [first.encoded[place] for place in places]
     wanted = [(rows.tap, rows.dtype) for rows in sets]
@@ -153,4 +183,4 @@ def _filled(
             for add, of_tap, lacks in zip(adding, found, lacking, strict=True):
                 if place in lacks:
                     add(first.ids()[place], of_tap)
-            yield done, len(places)
+            yield done

@@ -17,10 +17,11 @@ import fcntl
 import json
 import math
 import os
+import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -34,11 +35,13 @@ from torch import Tensor
 
 from regraft.errors import ResourceError
 from regraft.fingerprint import digest, file_sha256
-from regraft.run import cache_root, read_json, sync_folder, write_durably, write_json
+from regraft.run import cache_root, read_json, storage, sync_folder, write_durably, write_json
 
 _FORMAT = 2  # of the files, and of the bits: to be raised whenever rows are computed otherwise
 _PATIENCE = 0.1  # seconds between looks at a lock that another process holds
 _ID = 16  # bytes of a row's key
+_NAME = re.compile(r"[0-9a-f]{32}")  # what a store's folder is called; everything else belongs to somebody else
+_DOOMED = ".removed-"
 _SPARE = 0.05  # share of a disk that is left free
 
 
@@ -67,6 +70,7 @@ class Store:
         self._names: set[str] = set()
         self._sound: set[bytes] = set()
         self._use: IO[bytes] | None = None
+        self.damaged = 0  # rows and segments that were not as they were written
 
     def __enter__(self) -> Store:
         self._use = _used(self.folder)
@@ -94,8 +98,11 @@ class Store:
                 continue
             try:
                 self._open(folder)
-            except (OSError, ValueError, KeyError, TypeError):
+            except (FileNotFoundError, ValueError, KeyError, TypeError):
+                self.damaged += 1
                 shutil.rmtree(folder, ignore_errors=True)
+            except OSError:  # it may pass, and others may be reading it
+                continue
 
     def missing(self, ids: Sequence[bytes]) -> list[int]:
         """The positions of those that are not here, or whose bytes are not what they were; each key once."""
@@ -180,6 +187,7 @@ class Store:
             return False
         if _check(self[name]) != self._places[name].check:
             del self._places[name]
+            self.damaged += 1
             return False
         self._sound.add(name)
         return True
@@ -196,7 +204,7 @@ def store_root() -> Path:
 
 def list_stores(root: Path) -> list[dict[str, Any]]:
     """Every store with its size in bytes and what it is of, the one used last first."""
-    folders = [path for path in root.glob("*") if path.is_dir() and not path.name.startswith(".")]
+    folders = [path for path in root.glob("*") if path.is_dir() and _NAME.fullmatch(path.name)]
     found = []
     for folder in folders:
         with suppress(FileNotFoundError):  # another process has just removed it
@@ -206,7 +214,7 @@ def list_stores(root: Path) -> list[dict[str, Any]]:
 
 def _told(folder: Path) -> dict[str, Any]:
     """A store as a line of the list; one whose description is damaged has its size all the same."""
-    sizes = [path.stat().st_size for path in folder.glob("segment-*/*")]
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     try:
         content = read_json(folder / "store.json")
         key = {**content["key"], "dtype": content["dtype"]}
@@ -218,29 +226,38 @@ def _told(folder: Path) -> dict[str, Any]:
 
 
 def remove_store(folder: Path) -> bool:
-    """Remove a store unless a process uses it. Returns whether it is gone."""
-    try:
-        use = _held(folder / ".use", fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except FileNotFoundError:
-        return True
-    with use:
-        doomed = folder.with_name(f".tmp-{uuid.uuid4().hex[:8]}")
-        os.rename(folder, doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+    """Remove a store unless a process uses it. Returns whether it is gone.
+
+    Raises:
+        ResourceError: it may not be removed.
+    """
+    with storage(folder):
+        try:
+            use = _held(folder / ".use", fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except FileNotFoundError:
+            return True
+        with use:
+            if not _is_lock_of(use, folder):  # it was removed and made anew in between
+                return False
+            doomed = folder.with_name(f"{_DOOMED}{folder.name}-{uuid.uuid4().hex[:8]}")
+            os.rename(folder, doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
     return True
 
 
-def make_room(root: Path, wanted: int, *, most: int, keep: Path) -> str | None:
+def make_room(root: Path, wanted: int, *, most: int, keep: Collection[Path]) -> str | None:
     """Remove stores, the one used longest ago first, until ``wanted`` bytes fit. Returns why they do not, if so.
+
+    Nothing is removed where that would not be enough.
 
     Args:
         most: bytes that all stores together may take.
-        keep: the store that is being filled.
+        keep: stores that are not removed; nor is one that a process uses.
     """
     root.mkdir(parents=True, exist_ok=True)
-    for left in root.glob(".tmp-*"):
+    for left in root.glob(f"{_DOOMED}*"):
         shutil.rmtree(left, ignore_errors=True)
     if wanted <= 0:
         return None
@@ -248,18 +265,29 @@ def make_room(root: Path, wanted: int, *, most: int, keep: Path) -> str | None:
     held = sum(store["bytes"] for store in stores)
     disk = shutil.disk_usage(root)
     free = disk.free - int(_SPARE * disk.total)
-    others = sum(store["bytes"] for store in stores if store["store"] != keep.name)
-    hopeless = held - others + wanted > most or wanted > free + others
-    for store in [] if hopeless else reversed(stores):
+    kept = {path.name for path in keep}
+    others = [store for store in stores if store["store"] not in kept and not _in_use(root / store["store"])]
+    gain = sum(store["bytes"] for store in others)
+    hopeless = held - gain + wanted > most or wanted > free + gain
+    for store in [] if hopeless else reversed(others):
         if held + wanted <= most and wanted <= free:
             break
-        if store["store"] != keep.name and remove_store(root / store["store"]):
+        if remove_store(root / store["store"]):
             held, free = held - store["bytes"], free + store["bytes"]
     if held + wanted > most:
         return f"it needs {wanted / 1e9:.2f} GB more and cache.max_gb allows {most / 1e9:g} GB in all"
     if wanted > free:
         return f"it needs {wanted / 1e9:.2f} GB and the disk has room for {max(0, free) / 1e9:.2f} GB"
     return None
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether a process uses a store, or it cannot be told."""
+    try:
+        _held(folder / ".use", fcntl.LOCK_EX | fcntl.LOCK_NB).close()
+    except OSError:
+        return True
+    return False
 
 
 # Files
@@ -321,10 +349,16 @@ def _used(folder: Path) -> IO[bytes]:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         file = _held(folder / ".use", fcntl.LOCK_SH)
-        with suppress(FileNotFoundError):
-            if os.fstat(file.fileno()).st_ino == os.stat(folder / ".use").st_ino:
-                return file
+        if _is_lock_of(file, folder):
+            return file
         file.close()
+
+
+def _is_lock_of(file: IO[bytes], folder: Path) -> bool:
+    """Whether a lock is that of the folder that is there now."""
+    with suppress(FileNotFoundError):
+        return os.fstat(file.fileno()).st_ino == os.stat(folder / ".use").st_ino
+    return False
 
 
 @contextmanager

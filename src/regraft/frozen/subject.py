@@ -49,6 +49,11 @@ class Subject:
     def config(self) -> Any:
         return self.model.config
 
+    @property
+    def width(self) -> int:
+        """Numbers in a hidden state, where the config tells; else a guess, for how much room rows will take."""
+        return int(getattr(self.config, "hidden_size", 1024))
+
     @cached_property
     def blocks(self) -> tuple[nn.Module, ...]:
         """The blocks that hand their output to one another, in order."""

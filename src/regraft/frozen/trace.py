@@ -20,8 +20,8 @@ class Trace:
     """How a model runs through its blocks.
 
     ``calls``: how often each block runs in one pass (ALBERT runs one block many times). ``parts``: how many things a
-    block gives, None where it is the hidden states themselves. ``extras``: whether there are other tensors among them
-    (T5: a position bias). ``reads``: which rows of the last block's output decide what the
+    block gives, None where it is the hidden states themselves. ``extras``: whether there are other tensors among them,
+    the same for all examples (T5: a position bias). ``reads``: which rows of the last block's output decide what the
     model says: all, the first or last real one of each example, or only their mean.
     """
 
@@ -50,7 +50,10 @@ def trace_of(model: nn.Module, blocks: tuple[nn.Module, ...], inputs: Mapping[st
             output = own(*args, **kwargs)
             seen[block] += 1
             parts = len(output) if isinstance(output, tuple) else None
-            extras = extras or any(isinstance(part, Tensor) for part in parts_of(output)[1:])
+            others = [part for part in parts_of(output)[1:] if isinstance(part, Tensor)]
+            if any(part.ndim and len(part) != 1 for part in others):  # they would be kept for other examples
+                raise ValueError("its blocks hand on more of each example than its hidden states")
+            extras = extras or bool(others)
             if block is blocks[-1]:
                 leaf = hidden_of(output).detach().requires_grad_()
                 return with_hidden(output, leaf)
@@ -75,6 +78,8 @@ def row_mask(model: nn.Module, inputs: Mapping[str, Tensor], hidden: Tensor) -> 
     Raises:
         ValueError: it cannot be told.
     """
+    if len(hidden) != len(next(iter(inputs.values()))):
+        raise ValueError("its blocks do not keep the rows of an example together")
     count = hidden.shape[1]
     mask = inputs.get("attention_mask")
     if mask is None or (mask.shape[1] != count and bool(mask.all())):
