@@ -110,8 +110,7 @@ def _ordered(prepared: Prepared, rows: Rows, *, epoch: int) -> list[list[int]]:
 def _shapes(prepared: Prepared, rows: Rows, batch: Sequence[int]) -> Iterator[Shape]:
     options = prepared.recipe.training
     for members in passes(batch, rows.lengths, accumulation=options.accumulation, max_tokens=options.max_tokens):
-        longest = max(rows.lengths[place] for place in members)
-        yield len(members), padded(longest, rows.limit) if rows.limit else longest
+        yield len(members), rows.size(members)
 
 
 def _tokens(shapes: Sequence[Shape]) -> int:

@@ -149,20 +149,10 @@ def fill(sets: Sequence[FrozenRows], poll: Callable[[], None], *, most: int) -> 
         if refused is not None:
             raise ResourceError(refused, fix="raise cache.max_gb, or remove stores: `regraft cache clear`")
         yield 0, len(places)
-        yield from _filled(sets, stores, lacking, places, poll)
-
-
-def _filled(
-    sets: Sequence[FrozenRows],
-    stores: Sequence[Store],
-    lacking: Sequence[set[int]],
-    places: Sequence[int],
-    poll: Callable[[], None],
-) -> Iterator[tuple[int, int]]:
-    for start in range(0, len(places), _TOGETHER):
-        part = places[start : start + _TOGETHER]
-        for done in _added(sets, stores, lacking, part, poll):
-            yield start + done, len(places)
+        for start in range(0, len(places), _TOGETHER):
+            part = places[start : start + _TOGETHER]
+            for done in _added(sets, stores, lacking, part, poll):
+                yield start + done, len(places)
 
 
 def _added(

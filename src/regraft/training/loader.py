@@ -34,9 +34,14 @@ class Rows:
         """The stable ids, which decide the order."""
         return [example.id for example in self.examples]
 
+    def size(self, places: Sequence[int]) -> int:
+        """The length that a pass over the examples at ``places`` is padded to."""
+        longest = max(self.lengths[place] for place in places)
+        return padded(longest, self.limit) if self.limit else longest
+
     def batch(self, places: Sequence[int], task: Task, answers: Answers, processor: Any) -> Batch:
         """What one training pass over the examples at ``places`` takes."""
-        size = padded(max(self.lengths[place] for place in places), self.limit) if self.limit else None
+        size = self.size(places) if self.limit else None
         encoded, values = ([rows[place] for place in places] for rows in (self.encoded, self.values))
         return task.batch(encoded, values, answers, processor, size=size)
 
