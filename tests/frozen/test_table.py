@@ -23,7 +23,7 @@ def _told(decision: Decision) -> str:
         "rows": decision.from_rows and not taken.one_row,
         "one row" if decision.tap.reading != "mean" else "the mean": taken.one_row,
         "no stem": taken.bypass_stem,
-        "read": taken.read_rows,
+        "read": taken.read_rows or decision.tap.alone,
     }
     return ", ".join(word for word, holds in words.items() if holds) or "whole"
 

@@ -17,9 +17,10 @@ from regraft.frozen.frontier import Frontier, find_frontier
 from regraft.frozen.patch import at_rest
 from regraft.frozen.prefix import Prefix, Tap
 from regraft.frozen.proof import Difference, Seen, difference, look, tolerance
+from regraft.frozen.reading import attention_in
 from regraft.frozen.rows import FrozenRows, fill, open_store
 from regraft.frozen.subject import Subject
-from regraft.frozen.tail import Shortcuts, Tail, attention_in, stem_modules
+from regraft.frozen.tail import Shortcuts, Tail, stem_modules
 from regraft.frozen.trace import Trace, trace_of
 from regraft.recipe import CacheOptions
 from regraft.tasks import Batch, Encoded, Loss
@@ -296,8 +297,9 @@ def _candidates(frontier: Frontier, trace: Trace, subject: Subject) -> Iterator[
     """Ways to compute, the one that saves most first."""
     height = frontier.blocks
     if height == frontier.depth and trace.reads != "all":
-        for bypass, one_row in ((True, True), (True, False), (False, False)):
-            yield Tap(height, trace.reads), Shortcuts(bypass, one_row)
+        for alone in (True, False) if trace.reads != "mean" and _has_attention(subject) else (False,):
+            for bypass, one_row in ((True, True), (True, False), (False, False)):
+                yield Tap(height, trace.reads, alone), Shortcuts(bypass, one_row)
     reads = height < frontier.depth and trace.reads in ("first", "last") and _has_attention(subject)
     for read_rows in (True, False) if reads else (False,):
         for bypass in (True, False) if height else (False,):

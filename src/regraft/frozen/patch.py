@@ -11,6 +11,14 @@ from torch import nn
 Forward = Callable[..., Any]
 
 
+class Stopped(Exception):
+    """Raised by a replacement: a pass went as far as it had to. ``given`` and ``named`` are what it was called with."""
+
+    def __init__(self, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        super().__init__()
+        self.given, self.named = given, named
+
+
 @contextmanager
 def at_rest(model: nn.Module) -> Iterator[None]:
     """A model without dropout and whatever else is for training, for as long as this lasts."""

@@ -6,15 +6,18 @@ follows from its length, whoever is computed with it. So a row that was stored a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from regraft.data.batches import padded
-from regraft.frozen.patch import at_rest, forwards
+from regraft.frozen.patch import Forward, Stopped, at_rest, forwards
+from regraft.frozen.reading import reading_rows
 from regraft.frozen.trace import Reading, edges, hidden_of, row_mask
 from regraft.pretrained import encoder_of, mean_pool
 
@@ -24,15 +27,16 @@ class Tap:
     """Where rows are taken, and which.
 
     ``height``: behind so many blocks; one more than there are means the backbone's output, with what follows the
-    blocks (norms). ``reading``: all rows of an example, the first, the last, or their mean in fp32.
+    blocks (norms). ``reading``: all rows of an example, the first, the last, or their mean in fp32. ``alone``: what
+    follows the attention of the block is computed for the first or last row alone.
     """
 
     height: int
     reading: Reading = "all"
+    alone: bool = False
 
 
-class _Reached(Exception):
-    """Nothing above is needed."""
+_TIMES = 8  # how often a row that is read alone is computed: in so many rows its bits depend on its example alone
 
 
 class Prefix:
@@ -52,55 +56,77 @@ class Prefix:
         Raises:
             ValueError: the rows of examples cannot be told from padding.
         """
-        found: dict[Tap, list[Tensor]] = {}
+        if any(tap.height == 0 for tap in taps):
+            raise ValueError("below the first block nothing is kept")
+        seen = _Pass(self._model, inputs, taps)
+        with torch.no_grad(), at_rest(self._model), forwards(self._watched(seen)):
+            if seen.highest > len(self._blocks):
+                seen.keep(seen.highest, encoder_of(self._model)(**inputs).last_hidden_state)
+            else:
+                with suppress(Stopped):
+                    self._model(**inputs)
+        return [seen.found[tap] for tap in taps]
 
-        def keep(height: int, hidden: Tensor) -> None:
-            for tap in taps:
-                if tap.height == height:
-                    found[tap] = _read(hidden, row_mask(self._model, inputs, hidden), tap.reading)
-
-        highest = max(tap.height for tap in taps)
-        with torch.no_grad(), at_rest(self._model):
-            if any(tap.height == 0 for tap in taps):
-                raise ValueError("below the first block nothing is kept")
-            with forwards(self._watched(keep, highest)):
-                try:
-                    if highest > len(self._blocks):
-                        keep(highest, encoder_of(self._model)(**inputs).last_hidden_state)
-                    else:
-                        self._model(**inputs)
-                except _Reached:
-                    pass
-        return [found[tap] for tap in taps]
-
-    def _watched(self, keep: Callable[[int, Tensor], None], highest: int) -> dict[nn.Module, Callable[..., Any]]:
+    def _watched(self, seen: _Pass) -> dict[nn.Module, Forward]:
         watched = {}
         for height, (block, calls) in enumerate(zip(self._blocks, self._calls, strict=True), start=1):
-            watched[block] = _watch(block.forward, calls, height, keep, last=height == highest)
+            watched[block] = _at_last(block.forward, calls, seen.through(block, height))
         if self._blocks:
             watched[self._blocks[0]] = _in_short(watched[self._blocks[0]])
         return watched
 
 
-def _watch(
-    own: Callable[..., Any], calls: int, height: int, keep: Callable[[int, Tensor], None], *, last: bool
-) -> Callable[..., Any]:
+class _Pass:
+    """One pass from the bottom up, and the rows found in it."""
+
+    def __init__(self, model: nn.Module, inputs: Mapping[str, Tensor], taps: Sequence[Tap]) -> None:
+        self._model, self._inputs, self._taps = model, inputs, taps
+        self.highest = max(tap.height for tap in taps)
+        self.found: dict[Tap, list[Tensor]] = {}
+
+    def through(self, block: nn.Module, height: int) -> Forward:
+        """A block's forward that keeps what leaves it, and ends the pass behind the highest."""
+        own = block.forward
+        alone = [tap for tap in self._taps if tap.height == height and tap.alone]
+        whole = height < self.highest or any(tap.height == height and not tap.alone for tap in self._taps)
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            for tap in alone:
+                places_of = partial(self._places, last=tap.reading == "last")
+                reading = reading_rows(block, own, places_of, times=_TIMES, few_queries=False)
+                self.found[tap] = list(hidden_of(reading(*args, **kwargs)[1])[:, :1])
+            output = own(*args, **kwargs) if whole else None
+            if whole:
+                self.keep(height, hidden_of(output))
+            if height == self.highest:
+                raise Stopped(args, kwargs)
+            return output
+
+        return forward
+
+    def keep(self, height: int, hidden: Tensor) -> None:
+        """Read what leaves a block, [batch, rows, …]."""
+        for tap in self._taps:
+            if tap.height == height and not tap.alone:
+                self.found[tap] = _read(hidden, row_mask(self._model, self._inputs, hidden), tap.reading)
+
+    def _places(self, hidden: Tensor, *, last: bool) -> Tensor:
+        return edges(row_mask(self._model, self._inputs, hidden), last=last)
+
+
+def _at_last(own: Forward, calls: int, then: Forward) -> Forward:
+    """A block's own forward, but for the last of so many calls."""
     left = calls
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         nonlocal left
-        output = own(*args, **kwargs)
         left -= 1
-        if left == 0:
-            keep(height, hidden_of(output))
-            if last:
-                raise _Reached
-        return output
+        return then(*args, **kwargs) if left == 0 else own(*args, **kwargs)
 
     return forward
 
 
-def _in_short(own: Callable[..., Any]) -> Callable[..., Any]:
+def _in_short(own: Forward) -> Forward:
     """Where products are computed in bf16, let the states between them be bf16 from the first block on: a tenth faster.
 
     Autocast leaves them in fp32 and casts them for every product.

@@ -75,6 +75,7 @@ class Subject:
             "model": str(getattr(self.config, "model_type", type(self.model).__name__)),
             "height": tap.height,
             "reading": tap.reading,
+            "alone": tap.alone,
             "weights": tensors_sha256(dict(self._below(tap.height))),
             "config": digest(_plain(self.config.to_dict())),
             "limit": self.limit,

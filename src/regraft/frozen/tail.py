@@ -10,7 +10,7 @@ norms as it always does. Short cuts lie beside that, each taken only where it wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regraft.frozen.patch import Forward, forwards
+from regraft.frozen.patch import Forward, Stopped, forwards
 from regraft.frozen.prefix import Tap
+from regraft.frozen.reading import reading_rows
 from regraft.frozen.trace import Reading, Trace, edges, parts_of, row_mask, with_hidden
-from regraft.pretrained import Anatomy, only_rows
+from regraft.pretrained import Anatomy
 
 
 @dataclass(frozen=True)
@@ -105,24 +106,18 @@ class Tail:
     def _reading_rows(self, block: nn.Module, inputs: Mapping[str, Tensor]) -> Forward:
         """A block that gives its output at the rows that are read, and zeros elsewhere.
 
-        Keys and values come from all rows; attention, if it is regraft's own, and all that follows from those alone.
-
         Raises:
             ValueError: the block has no attention of that form.
         """
-        attention = attention_in(block)
-        own, attend = block.forward, attention.forward
+
+        def places_of(hidden: Tensor) -> Tensor:
+            return edges(row_mask(self._model, inputs, hidden), last=self._trace.reads == "last")
+
+        reading = reading_rows(block, block.forward, places_of)
 
         def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
-            places = edges(row_mask(self._model, inputs, hidden), last=self._trace.reads == "last")
-            examples = torch.arange(len(places), device=places.device)
-            given, named = _arriving(own, attention, hidden, args, kwargs)
-            with only_rows(attention, places):
-                attended = attend(*given, **named)
-            read = parts_of(attended)[0][examples, places].unsqueeze(1)
-            with forwards({attention: lambda *_, **__: with_hidden(attended, read)}):
-                output = own(hidden[examples, places].unsqueeze(1), *args, **kwargs)
-            few = parts_of(output)[0]
+            places, output = reading(hidden, *args, **kwargs)
+            few, examples = parts_of(output)[0], torch.arange(len(places), device=places.device)
             return with_hidden(output, few.new_zeros(hidden.shape).index_put((examples, places), few.squeeze(1)))
 
         return forward
@@ -145,9 +140,9 @@ class Tail:
         def first(*args: Any, **kwargs: Any) -> Any:
             hidden = args[0] if args else kwargs["hidden_states"]
             shape.append((hidden.shape[0], hidden.shape[1]))
-            raise _Arrived(args, kwargs)
+            raise Stopped(args, kwargs)
 
-        with torch.no_grad(), suppress(_Arrived), forwards({**{m: watched(m) for m in seen}, self._frozen[0]: first}):
+        with torch.no_grad(), suppress(Stopped), forwards({**{m: watched(m) for m in seen}, self._frozen[0]: first}):
             self._model(**inputs)
         for module, output in given:
             seen[module].append((*shape[0], output))
@@ -230,41 +225,3 @@ def _form(found: list[tuple[int, int, Any]], batches: int) -> Callable[..., Tens
 
 def _giving_zeros(zeros: Tensor, hidden: Tensor) -> Forward:
     return lambda *_, **__: zeros.to(hidden.device)
-
-
-# The last block
-
-
-def attention_in(block: nn.Module) -> nn.Module:
-    """The one module of a block that mixes its rows: the innermost that is called an attention.
-
-    Raises:
-        ValueError: there is none, or more than one.
-    """
-    named = [module for module in block.modules() if "Attention" in type(module).__name__]
-    innermost = [module for module in named if not any(other in named for other in list(module.modules())[1:])]
-    if len(innermost) != 1:
-        raise ValueError("its last block has not one attention")
-    return innermost[0]
-
-
-class _Arrived(Exception):
-    def __init__(self, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        super().__init__()
-        self.given, self.named = given, named
-
-
-def _arriving(
-    own: Forward, attention: nn.Module, hidden: Tensor, args: Iterable[Any], kwargs: Mapping[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What a block's attention is called with."""
-
-    def stop(*given: Any, **named: Any) -> Any:
-        raise _Arrived(given, named)
-
-    try:
-        with forwards({attention: stop}):
-            own(hidden, *args, **kwargs)
-    except _Arrived as arrived:
-        return arrived.given, arrived.named
-    raise ValueError("its last block does not attend")
