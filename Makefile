@@ -21,7 +21,7 @@ demo: $(VENV)/core.stamp  ## fine-tune MiniLM on 10,605 movie sentences; leaves 
 	$(BIN)/regraft tune examples/movie_sentiment.yaml
 	@echo "Open in a browser: $$(ls -t runs/*/report.html | head -n 1)"
 
-test: lint materials browser  ## all checks, then the tests
+test: lint materials browser  ## all checks, then the tests but those that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 test-slow: $(VENV)/dev.stamp materials browser  ## the tests that take minutes

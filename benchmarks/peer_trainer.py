@@ -199,7 +199,10 @@ def _told(cell: Cell, rounds: Sequence[Round], prepared: dict[str, Any], rates: 
     wall = median(each.ours["wall"] for each in rounds)
     result = {
         **asdict(cell),
+        "rows": len(prepared["lengths"]),
         "wall_ratio": median(each.ratio("wall") for each in rounds),
+        "wall_least": min(each.ratio("wall") for each in rounds),
+        "wall_most": max(each.ratio("wall") for each in rounds),
         "cpu_ratio": median(each.ratio("cpu") for each in rounds),
         "memory_ratio": median(each.ratio("peak") for each in rounds),
         "floor_ratio": wall / floor,

@@ -49,9 +49,9 @@ class ModelOptions(Section):
 
 
 class SplitOptions(Section):
-    train: float = Field(0.8, gt=0, le=1)
-    validation: float = Field(0.1, ge=0, lt=1)
-    test: float = Field(0.1, ge=0, lt=1)
+    train: float = Field(0.8, gt=0, le=1, description="The share of the rows to learn from.")
+    validation: float = Field(0.1, ge=0, lt=1, description="The share to choose the best epoch by.")
+    test: float = Field(0.1, ge=0, lt=1, description="The share for the final scores.")
     seed: int | None = Field(None, ge=0, description="Draws the sides; null for the recipe's seed.")
 
     @model_validator(mode="after")
@@ -107,8 +107,10 @@ class TrainingOptions(Section):
     max_tokens: int = Field(
         8192, ge=1, description="Most tokens, padding included, in one pass; longer ones take more passes."
     )
-    weight_decay: float = Field(0.01, ge=0)
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's, for all but biases and norms.")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="How the learning rate falls after the warmup."
+    )
     warmup: float = Field(0.1, ge=0, lt=1, description="The share of the steps over which the rate rises.")
     clip: float | None = Field(1.0, gt=0, description="The largest norm of the gradient; null for no limit.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -140,9 +142,9 @@ class CacheOptions(Section):
 
 class EvaluationOptions(Section):
     primary: str | None = Field(None, description="The metric that decides; else the task's own.")
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, description="Examples that are scored together.")
     resamples: int = Field(1000, ge=100, le=100_000, description="Bootstrap resamples behind each interval.")
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the intervals.")
     baselines: bool = Field(True, description="Score the majority class and a linear probe on the untouched model too.")
 
 

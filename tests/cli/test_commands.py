@@ -166,6 +166,14 @@ def test_predict_takes_data_options_for_a_file(command, tuned_run, tmp_path):
     assert command("predict", tuned_run, "--file", table, "a text").code == 2
 
 
+def test_init_says_what_every_option_means(command, tmp_path):
+    command("init", tmp_path / "r.yaml")
+    lines = (tmp_path / "r.yaml").read_text(encoding="utf-8").splitlines()
+    options = [line for line in lines if ":" in line and not line.startswith("#") and not line.endswith(":")]
+    assert len(options) > 40
+    assert [line for line in options if "  # " not in line] == []
+
+
 def test_init_writes_the_options_of_task_and_strategies(command, tmp_path):
     command("init", tmp_path / "r.yaml")
     written = (tmp_path / "r.yaml").read_text()

@@ -55,6 +55,16 @@ def test_a_base_model_that_is_a_folder_is_not_named_as_a_hub_id(tmp_path: Path) 
     assert "tuned from bert-base" in text
 
 
+def test_a_mean_pooled_model_is_opened_by_what_knows_its_head(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "classes")
+    assert "from transformers import pipeline" in write_card(run).read_text(encoding="utf-8")
+    text = "task: {name: text-classification}\nmodel: {name: minilm, head: mean}\n"
+    run.recipe.write_text(text, encoding="utf-8")
+    card = write_card(run).read_text(encoding="utf-8")
+    assert 'Tuned.load("path/to/this/folder")' in card
+    assert "pipeline(" not in card
+
+
 def test_labels_are_not_markdown(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", "classes", labels=["<img src=x>", "a|b`c", "# x\n\n---"])
     text = write_card(run).read_text(encoding="utf-8")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields
+from inspect import getdoc
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -28,7 +30,7 @@ def write_starter(file: Path, *, data: str, task: str) -> Path:
         raise RecipeError(f"{file} exists already", fix="name another file")
     made = make_task(TaskOptions(name=task))
     recipe = make_recipe({"task": task, "data": data})
-    own = {"task": _options(made), "strategy": _options(make_strategy(recipe.strategy))}
+    own = {"task": _commented(made), "strategy": _commented(make_strategy(recipe.strategy))}
     lines = [
         f"# Tune with: regraft tune {file}    See what would happen: regraft plan {file}",
         f"# Tasks: {', '.join(task_names())}. Strategies: {', '.join(strategy_names())}.",
@@ -68,6 +70,15 @@ def _options(made: Any) -> dict[str, Any]:
     return {field.name: getattr(made, field.name) for field in fields(made)}
 
 
+def _commented(made: Any) -> list[str]:
+    """The options of a task or strategy, each with what the docstring says of it."""
+    told = dict(re.findall(r"^\s*(\w+): (.+)$", (getdoc(type(made)) or "").partition("Options:")[2], re.MULTILINE))
+    return [
+        f"{name}: {_plain(value)}" + (f"  # {told[name]}" if name in told else "")
+        for name, value in _options(made).items()
+    ]
+
+
 def _other_strategies(chosen: str) -> Iterator[str]:
     for name in strategy_names():
         if name != chosen:
@@ -75,7 +86,7 @@ def _other_strategies(chosen: str) -> Iterator[str]:
 
 
 def _lines(
-    section: type[BaseModel], values: dict[str, Any], indent: str, own: dict[str, dict[str, Any]]
+    section: type[BaseModel], values: dict[str, Any], indent: str, own: dict[str, list[str]]
 ) -> Iterator[str]:
     for name, field in section.model_fields.items():
         value = values[name]
@@ -85,7 +96,7 @@ def _lines(
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield f"{indent}{name}:"
             yield from _lines(inner, value, indent + "  ", {})
-            yield from (f"{indent}  {key}: {_plain(option)}" for key, option in own.get(name, {}).items())
+            yield from (f"{indent}  {line}" for line in own.get(name, []))
         elif name == "name" and value is None:
             yield f"# {indent}name: my-run{comment}"
         else:

@@ -26,7 +26,7 @@ def command(
     memory: Annotated[float | None, typer.Option(min=0.0, help="Of all strategies, choose within so many GB.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
-    """Show what would train and, from a few real batches, what it would take. Nothing is trained, nothing is left."""
+    """Show what would train and, from a few real batches, what it would take. A copy of the model is tried; nothing is left of it."""
     from regraft.cli._asked import recipe_of
     from regraft.cli._show import plan_lines
     from regraft.errors import RecipeError

@@ -1,7 +1,7 @@
 """What lies above the frontier, run from rows: the model's own forward, with the frozen modules standing aside.
 
 The frozen blocks give back the rows whatever they are called with, so the model still builds its masks, positions and
-norms as it always does. Short cuts lie beside that, each taken only where it was proved on the first batch:
+norms as it always does. Short cuts lie beside that, each taken only where it was proved on a few examples:
 
     bypass_stem      the modules before the first block (embeddings, convolutions) give zeros of the right shape
     one_row          where one row of an example is all that is read, its inputs are cut to that position too
