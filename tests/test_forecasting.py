@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from regraft.data.batches import padded
 from regraft.errors import Interrupted
 from regraft.fingerprint import tensors_sha256
 from regraft.forecasting import Forecast, PhaseForecast, choose, forecast, foresee, nearest
-from regraft.forecasting.comparison import variants
+from regraft.forecasting.comparison import compare, variants
 from regraft.forecasting.sample import choose_sample, spread, steps_of
 from regraft.planning.usage import PARTS, parts, seconds_by_part
 from regraft.preparation import Prepared, prepare
@@ -165,6 +166,19 @@ def test_every_strategy_is_compared_and_the_asked_one_comes_first(ready: Ready) 
     assert (found[0].name, found[0].own().get("n")) == ("top-layers", 2)
     assert {"full", "linear-probe", "top-layers"} <= {strategy.name for strategy in found}
     assert sorted(s.own()["n"] for s in found if s.name == "top-layers") == [1, 2]
+
+
+def test_a_comparison_can_be_stopped_and_leaves_nothing_then(ready: Ready, tmp_path: Path) -> None:
+    """The first call comes while a process of its own is at work."""
+
+    def stop() -> None:
+        if len(multiprocessing.active_children()) and list(tmp_path.rglob("*")):
+            raise Interrupted(2, "stopped by SIGINT")
+
+    with pytest.raises(Interrupted):
+        list(compare(ready(), poll=stop))
+    assert multiprocessing.active_children() == []
+    assert list(tmp_path.rglob("*")) == []
 
 
 def _made(name: str, *, trains: int, seconds: float, memory: int = 1) -> Forecast:

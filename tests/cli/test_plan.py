@@ -54,7 +54,7 @@ def compared(asked: list[object], tmp_path_factory: pytest.TempPathFactory) -> d
 
     words = [str(word) for word in asked[7:]] + [f"output={tmp_path_factory.mktemp('compared')}"]
     recipe = recipe_of(words, data=str(asked[2]), task=str(asked[4]), model=str(asked[6]))
-    return _compared(prepare(recipe), 1.0, 60.0, None)
+    return _compared(prepare(recipe), 1.0, 60.0, None, lambda: None)
 
 
 def test_every_strategy_is_compared(compared):

@@ -15,7 +15,7 @@ COMMANDS = ("init", "plan", "tune", "resume", "evaluate", "predict", "rank", "re
 
 
 def main() -> None:
-    """Run the command line and exit with the code that ``regraft.errors`` lists: 0 ok, 2 recipe, 3 data, 4 training, 5 resources, …"""
+    """Run the command line and exit with the code that ``regraft.errors`` lists."""
     from regraft.errors import RegraftError
 
     for stream in (sys.stdout, sys.stderr):

@@ -85,9 +85,7 @@ def _other_strategies(chosen: str) -> Iterator[str]:
             yield f"# strategy: {_plain({'name': name, **_options(make_strategy(StrategyOptions(name=name)))})}"
 
 
-def _lines(
-    section: type[BaseModel], values: dict[str, Any], indent: str, own: dict[str, list[str]]
-) -> Iterator[str]:
+def _lines(section: type[BaseModel], values: dict[str, Any], indent: str, own: dict[str, list[str]]) -> Iterator[str]:
     for name, field in section.model_fields.items():
         value = values[name]
         told = ". ".join(part.rstrip(".") for part in (field.description, _choices(field.annotation)) if part)

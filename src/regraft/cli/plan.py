@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,12 +26,14 @@ def command(
     memory: Annotated[float | None, typer.Option(min=0.0, help="Of all strategies, choose within so many GB.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
-    """Show what would train and, from a few real batches, what it would take. A copy of the model is tried; nothing is left of it."""
+    """Show what would train and, from real batches on a copy of the model, what it would take. Nothing stays."""
     from regraft.cli._asked import recipe_of
     from regraft.cli._show import plan_lines
     from regraft.errors import RecipeError
+    from regraft.forecasting import foresee
     from regraft.planning.usage import process_seconds
     from regraft.preparation import prepare
+    from regraft.training import stoppable
 
     compared = compare or minutes is not None or memory is not None
     if quick and compared:
@@ -39,25 +41,25 @@ def command(
     prepared = prepare(recipe_of(words or [], data=data, task=task, model=model))
     reading = process_seconds() or None
     if compared:
-        told = _compared(prepared, reading, minutes, memory)
+        with stoppable() as stop:
+            told = _compared(prepared, reading, minutes, memory, stop)
         print(json.dumps(told, ensure_ascii=False) if as_json else "\n".join(_comparison_lines(told)))
         return
     if not quick:
-        from regraft.forecasting import foresee
-        from regraft.training import stoppable
-
         with stoppable() as stop:
             prepared = foresee(prepared, always=True, reading=reading, poll=stop)
     plan = prepared.plan.to_json()
     print(json.dumps(plan, ensure_ascii=False) if as_json else "\n".join(plan_lines(plan)))
 
 
-def _compared(prepared: Prepared, reading: float | None, minutes: float | None, memory: float | None) -> dict[str, Any]:
+def _compared(
+    prepared: Prepared, reading: float | None, minutes: float | None, memory: float | None, stop: Callable[[], None]
+) -> dict[str, Any]:
     """Every forecast, every strategy that cannot be taken, and which one fits the budget."""
     from regraft.forecasting import Forecast, choose, compare, nearest
 
     found = []
-    for each in compare(prepared, reading=reading):
+    for each in compare(prepared, reading=reading, poll=stop):
         print(f"rehearsed {_name(each.to_json())}", file=sys.stderr, flush=True)
         found.append(each)
     forecasts = [each for each in found if isinstance(each, Forecast)]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
-from regraft.errors import RegraftError
+from regraft.errors import Interrupted, RegraftError
 from regraft.forecasting.extrapolation import Forecast, PhaseForecast, forecast
 from regraft.preparation import Prepared, prepare
 from regraft.recipe import Recipe, make_recipe
 from regraft.strategies import strategy_names
+from regraft.training import Poll, stoppable
+
+_WAIT = 0.2  # seconds between looks at whether we are to stop
 
 
 @dataclass(frozen=True)
@@ -29,23 +33,19 @@ class Refused:
         return asdict(self)
 
 
-def compare(prepared: Prepared, *, reading: float | None = None) -> Iterator[Forecast | Refused]:
+def compare(
+    prepared: Prepared, *, reading: float | None = None, poll: Poll = lambda: None
+) -> Iterator[Forecast | Refused]:
     """A forecast for the recipe as it is, and for every other strategy with its defaults.
 
     Each is made in a fresh process, as a run is, so that what one leaves in memory is not counted for the next.
 
     Args:
         reading: seconds that starting and reading data and model took, to be counted in.
+        poll: called while waiting; may raise to stop.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
     for recipe in variants(prepared):
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            try:
-                told = pool.submit(_told, recipe.model_dump(mode="json"), reading).result()
-            except BrokenProcessPool:
-                told = {"reason": "its rehearsal was killed: most likely memory"}
-        yield _read(told, recipe)
+        yield _read(_rehearsed(recipe, reading, poll), recipe)
 
 
 def variants(prepared: Prepared) -> Iterator[Recipe]:
@@ -84,12 +84,36 @@ def _excess(found: Forecast, seconds: float | None, memory: float | None) -> flo
     return max((needed / max(allowed, 1e-9) for needed, allowed in pairs if allowed is not None), default=0.0)
 
 
-def _told(recipe: dict[str, Any], reading: float | None) -> dict[str, Any]:
-    """In a process of its own: a forecast, or why there is none."""
+def _rehearsed(recipe: Recipe, reading: float | None, poll: Poll) -> dict[str, Any]:
+    """What a process of its own says of a recipe."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_tell, args=(there, recipe.model_dump(mode="json"), reading))
+    process.start()
+    there.close()
     try:
-        return forecast(prepare(make_recipe(recipe)), reading=reading).to_json()
-    except RegraftError as error:
-        return {"reason": error.problem}
+        while not here.poll(_WAIT):
+            poll()
+        told: dict[str, Any] = here.recv()
+    except EOFError:
+        told = {"reason": "its rehearsal was killed: most likely memory"}
+    finally:
+        process.terminate()
+        process.join()
+    return told
+
+
+def _tell(pipe: Connection, recipe: dict[str, Any], reading: float | None) -> None:
+    """In a process of its own: send a forecast, or why there is none."""
+    os.setpgid(0, 0)  # what is typed at the terminal reaches the parent alone, which then asks us
+    with stoppable() as stop:
+        try:
+            pipe.send(forecast(prepare(make_recipe(recipe), poll=stop), reading=reading, poll=stop).to_json())
+        except Interrupted as stopped:
+            sys.exit(stopped.exit_code)
+        except RegraftError as error:
+            pipe.send({"reason": error.problem})
 
 
 def _read(told: dict[str, Any], recipe: Recipe) -> Forecast | Refused:
