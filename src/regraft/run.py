@@ -78,6 +78,12 @@ class Run:
             return []
         return list(_whole_lines(self.events))
 
+    @property
+    def ended(self) -> bool:
+        """Whether the run came to its end, and what it leaves is there."""
+        marks = [entry["event"] for entry in self.history() if entry["event"] in {"start", "end"}]
+        return marks[-1:] == ["end"] and self.scores.exists() and self.model.exists()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process.

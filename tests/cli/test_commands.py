@@ -69,8 +69,18 @@ def test_plan_shows_every_part_and_writes_nothing(command, place, tmp_path, monk
 
 def test_resume_of_a_finished_run_gives_the_same_scores(command, tuned_run):
     before = (tuned_run / "scores.json").read_bytes()
-    assert command("resume", tuned_run, "-q").code == 0
+    history = (tuned_run / "events.jsonl").read_bytes()
+    answer = command("resume", tuned_run, "-q")
+    assert answer.code == 0
+    assert "has ended already" in answer.err
     assert (tuned_run / "scores.json").read_bytes() == before
+    assert (tuned_run / "events.jsonl").read_bytes() == history
+
+
+def test_what_is_said_to_tune_it_again_does_not_end_at_the_name_of_the_run(command, tuned_run):
+    [line] = [line for line in command("resume", tuned_run, "-q").out.splitlines() if line.startswith("again")]
+    assert line.split()[1:] == ["regraft", "tune", str(tuned_run / "recipe.yaml"), "name=null"]
+    assert command("plan", *line.split()[3:], "--quick").code == 0
 
 
 def test_evaluate_gives_the_scores_of_the_run(command, tuned_run):

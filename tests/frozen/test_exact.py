@@ -6,11 +6,12 @@ import copy
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from regraft.frozen import Decision, Execution, chain_of, find_frontier, resting
+from regraft.frozen import Decision, Execution, chain_of, depth_taps, features, find_frontier, resting
 from regraft.pretrained import fast_attention
 from regraft.recipe import CacheOptions
 from regraft.tasks import Batch, Loss
@@ -124,3 +125,30 @@ def test_in_bf16_stored_and_computed_rows_give_the_same_bits(family: str, tmp_pa
     stored, _ = _train(case(family, tmp_path / "m", precision="bf16"), "always", tmp_path / "s", "top-1")
     computed, _ = _train(case(family, tmp_path / "m", precision="bf16"), "never", tmp_path / "s", "top-1")
     assert all(torch.equal(stored[name], computed[name]) for name in stored)
+
+
+@pytest.mark.parametrize("store", ["always", "never"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
+def test_rows_of_every_type_go_with_bf16_products(dtype: str, store: str, tmp_path: Path) -> None:
+    given = case("bert", tmp_path / "m", precision="bf16")
+    _, decision = _train(given, store, tmp_path / "s", "linear-probe", dtype)
+    assert decision.shortcuts.one_row
+    assert decision.stored == (store == "always")
+
+
+# The states of a convolutional network lie on a grid, of which no mean is taken.
+@pytest.mark.parametrize("family", [family for family in KINDS if family != "convnext"])
+def test_what_is_filled_in_the_same_pass_is_what_a_pass_of_its_own_gives(family: str, tmp_path: Path) -> None:
+    """Among others: a decoder's attention must not see the keys of a block twice."""
+    given = case(family, tmp_path / "m")
+    freeze_all_but(given.subject.model, trainable(given, "linear-probe"))
+    taps, options = depth_taps(given.subject)[-2:], options_of("always")
+    execution = Execution(given.subject, given.encoded, options, root=tmp_path / "s")
+    batch = batch_of(given, range(8))
+    *_, decision = execution.enter(batch, range(8), LOSS, epochs=2, poll=lambda: None, also=taps)
+    execution.close()
+    assert isinstance(decision, Decision)
+    kept = features(given.subject, given.encoded, taps, options, root=tmp_path / "s")
+    alone = features(given.subject, given.encoded, taps, options_of("never"), root=tmp_path / "s")
+    assert decision.stored
+    assert all(np.array_equal(one, other) for one, other in zip(kept, alone, strict=True))

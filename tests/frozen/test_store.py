@@ -223,6 +223,18 @@ def test_what_is_no_store_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / ".tmp-mine").exists()
 
 
+def test_what_is_no_segment_is_left_alone(tmp_path: Path) -> None:
+    folder = _made(tmp_path, _rows(2))
+    (folder / "segment-foo").write_text("a note", encoding="utf-8")
+    (folder / "segment-backup").mkdir()
+    with Store(tmp_path, KEY, torch.float32) as store:
+        _add(store, _rows(1, seed=1))
+        assert store.damaged == 0
+    assert {path.name for path in folder.glob("segment-*")} == {
+        "segment-000001", "segment-000002", "segment-backup", "segment-foo"
+    }  # fmt: skip
+
+
 def test_nothing_is_removed_where_what_is_in_use_would_have_to_go(tmp_path: Path) -> None:
     old = _made(tmp_path, _rows(3), height=1)
     with Store(tmp_path, KEY, torch.float32) as store:

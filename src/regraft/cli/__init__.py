@@ -28,6 +28,10 @@ def main() -> None:
     except RegraftError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except SystemExit as end:
+        if end.code == 130:  # of an interrupt that typer has seen before us
+            print("error: stopped by SIGINT", file=sys.stderr)
+        raise
     except KeyboardInterrupt:
         print("error: stopped by SIGINT", file=sys.stderr)
         sys.exit(130)

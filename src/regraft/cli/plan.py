@@ -91,7 +91,8 @@ def _comparison_lines(told: dict[str, Any]) -> Iterator[str]:
     budget = told["budget"]
     if budget["minutes"] is None and budget["memory_gb"] is None:
         return
-    limits = [f"{budget['minutes']:g} minutes"] if budget["minutes"] is not None else []
+    minutes = budget["minutes"]
+    limits = [] if minutes is None else [f"{minutes:g} minute{'' if minutes == 1 else 's'}"]
     limits += [f"{budget['memory_gb']:g} GB"] if budget["memory_gb"] is not None else []
     within = " and ".join(limits)
     if told["chosen"] is not None:

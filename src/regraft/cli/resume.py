@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,13 @@ def command(
     """Finish a run that was stopped; it ends with the same weights as if it had not been."""
     from regraft.cli._outcome import conclude
     from regraft.cli._progress import follow
-    from regraft.run import find_run
+    from regraft.run import find_run, read_json
     from regraft.tuning import resume_events
 
-    conclude(follow(resume_events(find_run(run)), quiet=quiet), as_json=as_json)
+    found = find_run(run)
+    if found.ended:
+        print(f"{found.folder} has ended already; nothing is done again", file=sys.stderr)
+        conclude(found, read_json(found.scores), as_json=as_json)
+        return
+    outcome = follow(resume_events(found), quiet=quiet)
+    conclude(outcome.run, outcome.scores, as_json=as_json)

@@ -31,4 +31,5 @@ def command(
 
     recipe = recipe_of(words or [], data=data, task=task, model=model, name=name)
     seen = partial(foresee, always=True) if forecast else foresee
-    conclude(follow(tune_events(recipe, foresee=seen), quiet=quiet), as_json=as_json)
+    outcome = follow(tune_events(recipe, foresee=seen), quiet=quiet)
+    conclude(outcome.run, outcome.scores, as_json=as_json)

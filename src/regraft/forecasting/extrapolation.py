@@ -234,13 +234,13 @@ def _evaluation(basis: _Basis) -> float:
     """Seconds after training: both sides and the baselines are scored, the model is saved and opened again."""
     prepared, sample, seen = basis.prepared, basis.sample, basis.seen
     size = prepared.recipe.evaluation.batch_size
-    few_test = [sample.test_rows.lengths[place] for place in sample.test]
-    every = filled_tokens(prepared, prepared.rows.lengths) + filled_tokens(prepared, sample.test_rows.lengths)
-    few = filled_tokens(prepared, seen.small.rows.lengths) + filled_tokens(prepared, few_test)
+    every, few = sample.test_rows.lengths, [sample.test_rows.lengths[place] for place in sample.test]
+    if not seen.decision(0)["stored"]:  # else what the probe reads of the training rows is stored by then
+        every, few = [*every, *prepared.rows.lengths], [*few, *seen.small.rows.lengths]
     larger = {
         "validation rows": _ratio(sample.validation_rows.lengths, sample.validation, size),
         "test rows": _ratio(sample.test_rows.lengths, sample.test, size),
-        "baselines": every / few if prepared.recipe.evaluation.baselines else 1.0,
+        "baselines": filled_tokens(prepared, every) / filled_tokens(prepared, few),
     }
     total = _scoring(basis)
     for each in seen.rest:

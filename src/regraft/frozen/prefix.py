@@ -87,15 +87,17 @@ class _Pass:
     def through(self, block: nn.Module, height: int) -> Forward:
         """A block's forward that keeps what leaves it, and ends the pass behind the highest."""
         own = block.forward
-        alone = [tap for tap in self._taps if tap.height == height and tap.alone]
+        alone = next((tap for tap in self._taps if tap.height == height and tap.alone), None)
         whole = height < self.highest or any(tap.height == height and not tap.alone for tap in self._taps)
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            for tap in alone:
-                places_of = partial(self._places, last=tap.reading == "last")
-                reading = reading_rows(block, own, places_of, times=_TIMES, few_queries=False)
-                self.found[tap] = list(hidden_of(reading(*args, **kwargs)[1])[:, :1])
-            output = own(*args, **kwargs) if whole else None
+            if alone is None:
+                output = own(*args, **kwargs)
+            else:
+                places_of = partial(self._places, last=alone.reading == "last")
+                reading = reading_rows(block, own, places_of, times=_TIMES, few_queries=False, whole=whole)
+                _, read, output = reading(*args, **kwargs)
+                self.found[alone] = list(hidden_of(read)[:, :1])
             if whole:
                 self.keep(height, hidden_of(output))
             if height == self.highest:

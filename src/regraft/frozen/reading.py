@@ -25,8 +25,11 @@ def reading_rows(
     *,
     times: int = 1,
     few_queries: bool = True,
-) -> Callable[..., tuple[Tensor, Any]]:
+    whole: bool = False,
+) -> Callable[..., tuple[Tensor, Any, Any]]:
     """A forward that gives which rows are read, int64 [batch], and the block's output there, [batch, times, width].
+
+    Attention is run once, whatever is asked for: a decoder's keeps the keys that it has seen.
 
     Args:
         own: the block's forward.
@@ -34,6 +37,7 @@ def reading_rows(
         times: how often each row is computed. With one, the bits of a product may depend on how many examples there
             are, for a product of few rows is another kernel.
         few_queries: whether attention too, where it is regraft's own, is run from those rows alone.
+        whole: whether the forward gives the block's whole output too; else None.
 
     Raises:
         ValueError: the block has not one attention.
@@ -41,19 +45,22 @@ def reading_rows(
     attention = attention_in(block)
     attend = attention.forward
 
-    def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
+    def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Any, Any]:
         places = places_of(hidden)
         examples = torch.arange(len(places), device=places.device)
 
         def read(rows: Tensor) -> Tensor:
             return rows[examples, places].unsqueeze(1).expand(-1, times, *rows.shape[2:])
 
-        given, named = _arriving(own, attention, hidden, args, kwargs)
-        with only_rows(attention, places) if few_queries else nullcontext():
-            attended = attend(*given, **named)
+        if whole:
+            output, attended = _recorded(own, attention, hidden, args, kwargs)
+        else:
+            given, named = _arriving(own, attention, hidden, args, kwargs)
+            with only_rows(attention, places) if few_queries else nullcontext():
+                output, attended = None, attend(*given, **named)
         few = with_hidden(attended, read(parts_of(attended)[0]))
         with forwards({attention: lambda *_, **__: few}):
-            return places, own(read(hidden), *args, **kwargs)
+            return places, own(read(hidden), *args, **kwargs), output
 
     return forward
 
@@ -69,6 +76,23 @@ def attention_in(block: nn.Module) -> nn.Module:
     if len(innermost) != 1:
         raise ValueError("its last block has not one attention")
     return innermost[0]
+
+
+def _recorded(
+    own: Forward, attention: nn.Module, hidden: Tensor, args: Iterable[Any], kwargs: Mapping[str, Any]
+) -> tuple[Any, Any]:
+    """What a block gives, and what its attention gave on the way."""
+    attend, attended = attention.forward, []
+
+    def record(*given: Any, **named: Any) -> Any:
+        attended.append(attend(*given, **named))
+        return attended[-1]
+
+    with forwards({attention: record}):
+        output = own(hidden, *args, **kwargs)
+    if len(attended) != 1:
+        raise ValueError("its last block does not attend once")
+    return output, attended[0]
 
 
 def _arriving(

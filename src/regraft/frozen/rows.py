@@ -102,11 +102,13 @@ class FrozenRows:
         return list(torch.split(together, [len(rows) for rows in kept]))
 
     def _kept(self, store: Store, places: Sequence[int]) -> list[Tensor]:
+        """Rows as they lie in the store, in the type that they are kept in."""
         names = self.ids()
         if self.tap.reading == "all" or not names or len(names) * store[names[0]].nbytes > _HELD:
             return [store[names[place]] for place in places]
         if self._held is None:
-            self._held = torch.cat([store[name] for name in names])
+            with torch.autocast("cpu", enabled=False):  # it refuses fp16 on a CPU
+                self._held = torch.cat([store[name] for name in names])
         return list(torch.split(self._held[list(places)], 1))
 
     def _computed(self, places: Sequence[int]) -> list[Tensor]:

@@ -41,6 +41,7 @@ _FORMAT = 2  # of the files, and of the bits: to be raised whenever rows are com
 _PATIENCE = 0.1  # seconds between looks at a lock that another process holds
 _ID = 16  # bytes of a row's key
 _NAME = re.compile(r"[0-9a-f]{32}")  # what a store's folder is called; everything else belongs to somebody else
+_SEGMENT = "segment-" + "[0-9]" * 6  # what a segment is called; nothing else in a store is looked at
 _DOOMED = ".removed-"
 _SPARE = 0.05  # share of a disk that is left free
 
@@ -93,12 +94,12 @@ class Store:
 
     def refresh(self) -> None:
         """See what other processes have added; a segment that is damaged is removed, and its rows are missing."""
-        for folder in sorted(self.folder.glob("segment-*")):
+        for folder in sorted(self.folder.glob(_SEGMENT)):
             if folder.name in self._names:
                 continue
             try:
                 self._open(folder)
-            except (FileNotFoundError, ValueError, KeyError, TypeError):
+            except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
                 self.damaged += 1
                 shutil.rmtree(folder, ignore_errors=True)
             except OSError:  # it may pass, and others may be reading it
@@ -155,7 +156,7 @@ class Store:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _publish(self, temporary: Path, index: _Index) -> None:
-        number = 1 + max((int(path.name[8:]) for path in self.folder.glob("segment-*")), default=0)
+        number = 1 + max((int(path.name[8:]) for path in self.folder.glob(_SEGMENT)), default=0)
         final = self.folder / f"segment-{number:06d}"
         _write_index(temporary / "index.safetensors", index)
         _write_manifest(temporary)
@@ -221,7 +222,7 @@ def _told(folder: Path) -> dict[str, Any]:
         used = (folder / "store.json").stat().st_mtime
     except (ResourceError, KeyError, TypeError):
         key, used = {"model": "damaged", "height": 0, "reading": "?", "dtype": "?"}, 0.0
-    segments = len(list(folder.glob("segment-*")))
+    segments = len(list(folder.glob(_SEGMENT)))
     return {**key, "store": folder.name, "bytes": sum(sizes), "segments": segments, "used": used}
 
 
@@ -275,9 +276,9 @@ def make_room(root: Path, wanted: int, *, most: int, keep: Collection[Path]) -> 
         if remove_store(root / store["store"]):
             held, free = held - store["bytes"], free + store["bytes"]
     if held + wanted > most:
-        return f"it needs {wanted / 1e9:.2f} GB more and cache.max_gb allows {most / 1e9:g} GB in all"
+        return f"it needs {wanted / 1e9:.3g} GB more and cache.max_gb allows {most / 1e9:g} GB in all"
     if wanted > free:
-        return f"it needs {wanted / 1e9:.2f} GB and the disk has room for {max(0, free) / 1e9:.2f} GB"
+        return f"it needs {wanted / 1e9:.3g} GB and the disk has room for {max(0, free) / 1e9:.3g} GB"
     return None
 
 

@@ -116,7 +116,7 @@ class Tail:
         reading = reading_rows(block, block.forward, places_of)
 
         def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
-            places, output = reading(hidden, *args, **kwargs)
+            places, output, _ = reading(hidden, *args, **kwargs)
             few, examples = parts_of(output)[0], torch.arange(len(places), device=places.device)
             return with_hidden(output, few.new_zeros(hidden.shape).index_put((examples, places), few.squeeze(1)))
 
