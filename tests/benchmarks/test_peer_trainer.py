@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(_LACKING), reason="; ".j
 
 _KEYS = {
     *("workload", "strategy", "peer", "epochs", "wall_ratio", "cpu_ratio", "memory_ratio", "floor_ratio"),
-    *("score", "peer_score"),
+    *("rows", "wall_least", "wall_most", "score", "peer_score"),
 }
 
 
