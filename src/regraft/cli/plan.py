@@ -30,7 +30,6 @@ def command(
     from regraft.cli._asked import recipe_of
     from regraft.cli._show import plan_lines
     from regraft.errors import RecipeError
-    from regraft.forecasting import foresee
     from regraft.planning.usage import process_seconds
     from regraft.preparation import prepare
     from regraft.training import stoppable
@@ -46,6 +45,8 @@ def command(
         print(json.dumps(told, ensure_ascii=False) if as_json else "\n".join(_comparison_lines(told)))
         return
     if not quick:
+        from regraft.forecasting import foresee
+
         with stoppable() as stop:
             prepared = foresee(prepared, always=True, reading=reading, poll=stop)
     plan = prepared.plan.to_json()

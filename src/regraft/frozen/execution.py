@@ -178,10 +178,10 @@ class Execution:
         size = len(self._encoded) * self._subject.width * 4
         found = []
         for tap in taps:
-            rows = replace(self._rows, tap=tap, dtype=torch.float32, size=size)
-            if (tap, rows.dtype) == (self._rows.tap, self._rows.dtype):  # filled anyway, in the same store
+            if (tap, torch.float32) == (self._rows.tap, self._rows.dtype):  # filled anyway, in the same store
                 continue
             with suppress(OSError, ResourceError):
+                rows = replace(self._rows, tap=tap, dtype=torch.float32, size=size)
                 found.append(open_store(rows, self._stack, self._root))
         return found
 

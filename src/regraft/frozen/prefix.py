@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -94,8 +93,10 @@ class _Pass:
             if alone is None:
                 output = own(*args, **kwargs)
             else:
-                places_of = partial(self._places, last=alone.reading == "last")
-                reading = reading_rows(block, own, places_of, times=_TIMES, few_queries=False, whole=whole)
+                last = alone.reading == "last"
+                reading = reading_rows(
+                    block, own, self._model, self._inputs, last=last, times=_TIMES, few_queries=False, whole=whole
+                )
                 _, read, output = reading(*args, **kwargs)
                 self.found[alone] = list(hidden_of(read)[:, :1])
             if whole:
@@ -111,9 +112,6 @@ class _Pass:
         for tap in self._taps:
             if tap.height == height and not tap.alone:
                 self.found[tap] = _read(hidden, row_mask(self._model, self._inputs, hidden), tap.reading)
-
-    def _places(self, hidden: Tensor, *, last: bool) -> Tensor:
-        return edges(row_mask(self._model, self._inputs, hidden), last=last)
 
 
 def _at_last(own: Forward, calls: int, then: Forward) -> Forward:

@@ -14,15 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from regraft.frozen.patch import Forward, Stopped, forwards
-from regraft.frozen.trace import parts_of, with_hidden
+from regraft.frozen.trace import edges, parts_of, row_mask, with_hidden
 from regraft.pretrained import only_rows
 
 
 def reading_rows(
     block: nn.Module,
     own: Forward,
-    places_of: Callable[[Tensor], Tensor],
+    model: nn.Module,
+    inputs: Mapping[str, Tensor],
     *,
+    last: bool,
     times: int = 1,
     few_queries: bool = True,
     whole: bool = False,
@@ -33,7 +35,8 @@ def reading_rows(
 
     Args:
         own: the block's forward.
-        places_of: finds the rows, given hidden states [batch, rows, width].
+        inputs: what the model is called with; they tell rows from padding.
+        last: whether the last real row of each example is read, or the first.
         times: how often each row is computed. With one, the bits of a product may depend on how many examples there
             are, for a product of few rows is another kernel.
         few_queries: whether attention too, where it is regraft's own, is run from those rows alone.
@@ -46,7 +49,7 @@ def reading_rows(
     attend = attention.forward
 
     def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Any, Any]:
-        places = places_of(hidden)
+        places = edges(row_mask(model, inputs, hidden), last=last)
         examples = torch.arange(len(places), device=places.device)
 
         def read(rows: Tensor) -> Tensor:

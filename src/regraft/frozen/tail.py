@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from regraft.frozen.patch import Forward, Stopped, forwards
 from regraft.frozen.prefix import Tap
 from regraft.frozen.reading import reading_rows
-from regraft.frozen.trace import Reading, Trace, edges, parts_of, row_mask, with_hidden
+from regraft.frozen.trace import Reading, Trace, edges, parts_of, with_hidden
 from regraft.pretrained import Anatomy
 
 
@@ -109,11 +109,7 @@ class Tail:
         Raises:
             ValueError: the block has no attention of that form.
         """
-
-        def places_of(hidden: Tensor) -> Tensor:
-            return edges(row_mask(self._model, inputs, hidden), last=self._trace.reads == "last")
-
-        reading = reading_rows(block, block.forward, places_of)
+        reading = reading_rows(block, block.forward, self._model, inputs, last=self._trace.reads == "last")
 
         def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
             places, output, _ = reading(hidden, *args, **kwargs)
