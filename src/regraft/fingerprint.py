@@ -18,11 +18,18 @@ if TYPE_CHECKING:
     import torch
 
 
-_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+def _content(value: Any) -> Any:
+    """What stands for a value that is no JSON: an image says what is in it, not where it lies."""
+    if not hasattr(value, "content"):
+        raise TypeError(f"{type(value).__name__} has no content that could be hashed")
+    return value.content
+
+
+_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_content)
 
 
 def canonical(value: Any) -> bytes:
-    """``value`` as JSON bytes that are the same for equal values."""
+    """``value`` as JSON bytes that are the same for equal values. What is no JSON is asked for its ``content``."""
     return _JSON.encode(value).encode("utf-8", "surrogatepass")
 
 

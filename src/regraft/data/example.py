@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 
@@ -13,6 +14,9 @@ class Column:
 
     ``parse`` turns a cell (text from a csv; text, number, list or None from jsonl and parquet) into the value
     the task works with, or raises ValueError with what is wrong, for example ``ValueError("is empty")``.
+
+    Where ``opens`` is given, ``parse`` gives the path of a file inside the data folder, and ``opens`` looks at the
+    whole of that file and gives the value, or raises ValueError. It is called from several threads.
     """
 
     name: str
@@ -20,13 +24,15 @@ class Column:
     parse: Callable[[Any], Any]
     synonyms: tuple[str, ...] = ()
     required: bool = True
+    opens: Callable[[Path], Any] | None = None
 
 
 @dataclass(frozen=True)
 class Example:
     """A row: inputs, target, the group it belongs to, and where it came from.
 
-    ``id`` is the hash of the inputs alone: two rows with equal inputs have equal ids, whatever their labels.
+    ``id`` is the hash of the inputs alone: two rows with equal inputs have equal ids, whatever their labels. Of an
+    input that is a file it is the content that counts.
     ``row`` is the line of a text file on which the row starts, or the number of a parquet row, both counted
     from 1.
     """

@@ -28,7 +28,7 @@ from scipy import sparse
 from regraft.errors import RecipeError
 from regraft.recipe import nearest
 
-Kind = Literal["classes", "labels", "numbers"]
+Kind = Literal["classes", "labels", "numbers", "boxes", "masks"]
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from regraft.errors import RecipeError, ResourceError
-from regraft.fingerprint import encoded_id
 from regraft.frozen.prefix import Prefix, Tap, canonical_batches
 from regraft.frozen.store import Store, make_room
 from regraft.frozen.subject import Subject
@@ -87,7 +86,7 @@ class FrozenRows:
     def ids(self) -> list[bytes]:
         """The keys of the rows."""
         if not self.names:
-            self.names = [encoded_id(row) for row in self.encoded]
+            self.names = [self.subject.inputs.key(row) for row in self.encoded]
         return self.names
 
     def __getitem__(self, places: Sequence[int]) -> list[Tensor]:

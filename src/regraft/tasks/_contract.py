@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from regraft.data.example import BadRow, Column, Example
+from regraft.fingerprint import encoded_id
 
-Kind = Literal["classes", "labels", "numbers"]
+Kind = Literal["classes", "labels", "numbers", "boxes", "masks"]
 Encoded = dict[str, Any]
 Output = Mapping[str, Tensor]
 
@@ -93,6 +94,17 @@ class Inputs(ABC):
     @abstractmethod
     def collate(self, encoded: Sequence[Encoded], processor: Any, *, size: int | None = None) -> dict[str, Tensor]:
         """A batch of model inputs, padded to its longest, or to ``size`` where that is given."""
+
+    def key(self, encoded: Encoded) -> bytes:
+        """The hash of what the model is given for one example, 16 bytes."""
+        return encoded_id(encoded)
+
+    def blank(self, encoded: Sequence[Encoded], processor: Any) -> dict[str, Tensor] | None:  # noqa: ARG002
+        """Inputs of the right shape with nothing in them, for a model that does not look at them.
+
+        None where the true ones cost next to nothing.
+        """
+        return None
 
 
 class Targets(ABC):
