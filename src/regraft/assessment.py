@@ -25,6 +25,8 @@ from regraft.tasks import Encoded
 from regraft.training import Poll
 from regraft.tuned import Tuned
 
+_PROBED = ("classes", "labels", "numbers")  # kinds of answers that a linear probe can give
+
 
 def evaluate(
     model: str | Path, *, data: str | None = None, overrides: Sequence[str] = (), predictions: Path | None = None
@@ -54,7 +56,7 @@ def evaluate(
         tuned.answers.kind,
         evaluation.find_metric(options.primary or tuned.task.primary, tuned.answers.kind).name,
         labels=tuned.answers.names,
-        test=evaluation.Outputs(np.asarray(rows.values), outputs),
+        test=evaluation.Outputs(*tuned.task.targets.judged(rows.values, outputs, tuned.answers)),
         validation=None,
         baselines={},
         sampling=evaluation.Sampling(options.resamples, options.confidence, recipe.seed),
@@ -156,6 +158,12 @@ def score_baselines(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.floa
     }
 
 
+def wanted_taps(prepared: Prepared) -> list[Tap]:
+    """What the baselines will ask of the training examples, as they are: nothing that an augmented view could give."""
+    probed = prepared.recipe.evaluation.baselines and prepared.answers.kind in _PROBED
+    return [probe_tap(prepared.subject())] if probed and not prepared.rows.views else []
+
+
 def probe_tap(subject: Subject) -> Tap:
     """What a linear probe sees of an example: the mean of what leaves the backbone."""
     return depth_taps(subject)[-1]
@@ -211,7 +219,7 @@ def _columns(tuned: Tuned, pa: Any) -> list[tuple[str, Any]]:
 def _answered(tuned: Tuned, examples: Sequence[Example], outputs: NDArray[Any]) -> Iterator[dict[str, Any]]:
     names = [column.name for column in tuned.task.inputs.columns()]
     for example, scores in zip(examples, tuned.scores(outputs), strict=True):
-        answer = tuned.task.targets.answer(scores, tuned.answers)
+        answer = tuned.task.targets.answer(scores, tuned.answers, example.inputs)
         yield {
             "id": example.id,
             "file": example.file,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from regraft import evaluation, pretrained
+from regraft import evaluation, extensions, pretrained
 from regraft.data import BadRow, Column, Example, Splits, load_splits
 from regraft.errors import DataError, RecipeError
 from regraft.frozen import Subject
 from regraft.planning import Plan, parts_of
 from regraft.pretrained import Pretrained
-from regraft.recipe import Recipe, StrategyOptions, TaskOptions
+from regraft.recipe import AugmentationOptions, Recipe, StrategyOptions, TaskOptions
 from regraft.strategies import Phase, Strategy, make_strategy, phases
 from regraft.tasks import Answers, Loss, Task, make_task
 from regraft.training import Device, Rows, choose_device, total_steps
@@ -66,9 +66,10 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     )
     poll()
     rows = make_rows(splits.train, task, answers, model)
-    loss = task.targets.loss(answers, rows.values)
+    rows, augmentation = augmented(rows, task, recipe, epochs=sum(phase.epochs for phase in chosen))
+    loss = task.targets.loss(answers, rows.values, model.config)
     device = choose_device(recipe.training.precision)
-    resolved = _resolved(recipe, task, strategy, device, epochs)
+    resolved = _resolved(recipe, task, strategy, device, epochs, augmentation)
     plan = _plan(resolved, task, splits, model, chosen, loss, device, rows)
     return Prepared(resolved, task, splits, answers, model, chosen, loss, device, rows, primary, plan)
 
@@ -98,9 +99,32 @@ def open_model(recipe: Recipe, task: Task, answers: Answers) -> Pretrained:
 def make_rows(examples: Sequence[Example], task: Task, answers: Answers, model: Pretrained) -> Rows:
     """Examples as the model and the loss take them."""
     encoded = task.inputs.encode([example.inputs for example in examples], model.processor, model.config)
-    values = [task.targets.value(example.target, answers) for example in examples]
+    values = [task.targets.value(example, answers) for example in examples]
     lengths = [task.inputs.length(row) for row in encoded]
     return Rows(examples, encoded, values, lengths, task.inputs.limit(model.processor, model.config))
+
+
+def augmented(rows: Rows, task: Task, recipe: Recipe, *, epochs: int) -> tuple[Rows, dict[str, Any]]:
+    """The training rows with their augmented views, and the options of the augmentation spelled out.
+
+    Where no number of views is asked for, every epoch has one of its own.
+
+    Raises:
+        RecipeError: the task has no augmentation, or no such option.
+    """
+    asked = recipe.augmentation.own()
+    if task.augmentation is None:
+        if asked:
+            raise RecipeError(
+                f"augmentation: {recipe.task.name} has none", fix="leave augmentation out; images have it"
+            )
+        return rows, {}
+    options = task.augmentation_of(extensions.build("augmentation", task.augmentation, asked))
+    if options.off:
+        return rows, _options(options)
+    number = min(options.views or epochs, epochs)
+    views = task.views(rows.encoded, rows.values, options, seed=recipe.seed, number=number)
+    return replace(rows, views=views), _options(options)
 
 
 def _primary(recipe: Recipe, task: Task, answers: Answers) -> str:
@@ -137,7 +161,9 @@ def default_epochs(rows: int, batch_size: int) -> int:
     return max(3, min(20, -(-300 // -(-rows // batch_size))))
 
 
-def _resolved(recipe: Recipe, task: Task, strategy: Strategy, device: Device, epochs: int) -> Recipe:
+def _resolved(
+    recipe: Recipe, task: Task, strategy: Strategy, device: Device, epochs: int, augmentation: dict[str, Any]
+) -> Recipe:
     """The recipe with every default spelled out, so that running it again gives the same weights."""
     task_options = TaskOptions(name=recipe.task.name, **_options(task))
     strategy_options = StrategyOptions(
@@ -152,7 +178,14 @@ def _resolved(recipe: Recipe, task: Task, strategy: Strategy, device: Device, ep
     )
     model = recipe.model.model_copy(update={"name": _absolute(recipe.model.name)})
     return recipe.model_copy(
-        update={"task": task_options, "model": model, "data": data, "strategy": strategy_options, "training": training}
+        update={
+            "task": task_options,
+            "model": model,
+            "data": data,
+            "strategy": strategy_options,
+            "augmentation": AugmentationOptions(**augmentation),
+            "training": training,
+        }
     )
 
 

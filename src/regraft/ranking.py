@@ -230,7 +230,7 @@ def _read(recipe: Recipe, rows: int) -> _Trial:
     metric = evaluation.find_metric(recipe.evaluation.primary or task.primary, answers.kind).name
     sides = [_sample(side, task, answers, rows, recipe.seed) for side in (splits.train, splits.validation)]
     examples = [example for side in sides for example in side]
-    target = np.asarray([task.targets.value(example.target, answers) for example in examples])
+    target = np.asarray([task.targets.value(example, answers) for example in examples])
     fold = None if sides[1] else _folds(examples, target, recipe.seed)
     return _Trial(recipe, task, answers, metric, examples, target, len(sides[0]), len(splits.train), fold)
 
@@ -242,7 +242,7 @@ def _sample(examples: Sequence[Example], task: Task, answers: Answers, rows: int
 
     def place(number: int) -> tuple[Any, int]:
         example = examples[number]
-        value = np.atleast_1d(task.targets.value(example.target, answers)).tolist()
+        value = np.atleast_1d(task.targets.value(example, answers)).tolist()
         return value, draw("rank rows", seed, example.id)
 
     ordered = sorted(range(len(examples)), key=place)

@@ -62,11 +62,14 @@ class SplitOptions(Section):
 
 
 class DataOptions(Section):
-    train: str = Field(description="The table to learn from: csv, tsv, jsonl or parquet.")
+    train: str = Field(description="The table to learn from: csv, tsv, jsonl or parquet; of images also a folder.")
     validation: str | None = Field(None, description="A table to choose the best epoch by; else a part of train.")
     test: str | None = Field(None, description="A table for the final scores; else a part of train.")
     columns: dict[str, str] = Field(
         default_factory=dict, description="Which column is what, for example {text: review, label: stars}."
+    )
+    images: str | None = Field(
+        None, description="The folder that the paths of files in a table start from; else the table's own."
     )
     split: SplitOptions = Field(default_factory=lambda: SplitOptions())
     group: str | None = Field(None, description="A column whose rows with equal values stay on one side of a split.")
@@ -140,6 +143,10 @@ class CacheOptions(Section):
         return int(self.max_gb * 1e9)
 
 
+class AugmentationOptions(OpenSection):
+    """How training examples are varied. What there is depends on the task, which checks it; nothing is the default."""
+
+
 class EvaluationOptions(Section):
     primary: str | None = Field(None, description="The metric that decides; else the task's own.")
     batch_size: int = Field(64, ge=1, description="Examples that are scored together.")
@@ -155,6 +162,7 @@ class Recipe(Section):
     model: ModelOptions = Field(default_factory=lambda: ModelOptions())
     data: DataOptions
     strategy: StrategyOptions = Field(default_factory=lambda: StrategyOptions())
+    augmentation: AugmentationOptions = Field(default_factory=lambda: AugmentationOptions())
     training: TrainingOptions = Field(default_factory=lambda: TrainingOptions())
     evaluation: EvaluationOptions = Field(default_factory=lambda: EvaluationOptions())
     cache: CacheOptions = Field(default_factory=lambda: CacheOptions())
@@ -176,6 +184,11 @@ class Recipe(Section):
     @classmethod
     def _strategy_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("augmentation", mode="before", json_schema_input_type=AugmentationOptions | str)
+    @classmethod
+    def _policy_alone(cls, value: Any) -> Any:
+        return {"policy": value} if isinstance(value, str) else value
 
     @field_validator("data", mode="before", json_schema_input_type=DataOptions | str)
     @classmethod

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from regraft import pretrained
 from regraft.device import choose_device
 from regraft.errors import RecipeError
 from regraft.evaluation import probabilities
-from regraft.evaluation.outputs import logits_of
+from regraft.evaluation.outputs import said_of
 from regraft.frozen import Runner
 from regraft.pretrained import Pretrained
 from regraft.recipe import TaskOptions
@@ -61,7 +62,7 @@ class Tuned:
             read = [self.parsed(item, number) for number, item in chunk]
             encoded = self.task.inputs.encode(read, self.pretrained.processor, self.pretrained.config)
             scores = self.scores(self.outputs(encoded, batch_size=batch_size))
-            yield from (self.task.targets.answer(row, self.answers) for row in scores)
+            yield from (self.task.targets.answer(row, self.answers, of) for row, of in zip(scores, read, strict=True))
 
     def logits(
         self,
@@ -70,15 +71,30 @@ class Tuned:
         batch_size: int = 64,
         poll: Callable[[], None] = lambda: None,
         run: Runner | None = None,
-    ) -> NDArray[np.float32]:
-        """What the model itself says, [n, answers.width]; ``run`` computes a batch where the model itself is not to."""
+        seen: Callable[[Any, Sequence[int]], None] | None = None,
+        blank: bool = False,
+    ) -> NDArray[Any]:
+        """What is kept of what the model says, [n, width]: logits, or what the task has instead of them.
+
+        Args:
+            run: computes a batch where the model itself is not to.
+            seen: is shown every output, with the positions of its examples.
+            blank: whether ``run`` does not look at the inputs.
+        """
+
+        def said(output: Any, places: Sequence[int]) -> Tensor:
+            if seen is not None:
+                seen(output, places)
+            return self.task.targets.said(output, self.answers, [encoded[place] for place in places])
+
         model, processor = self.pretrained.model, self.pretrained.processor
-        return logits_of(model, self.task.inputs, processor, encoded, batch_size=batch_size, poll=poll, run=run)
+        inputs = self.task.inputs
+        return said_of(model, inputs, processor, encoded, said, batch_size=batch_size, poll=poll, run=run, blank=blank)
 
     def outputs(
         self, encoded: Sequence[Encoded], *, batch_size: int = 64, poll: Callable[[], None] = lambda: None
     ) -> NDArray[Any]:
-        """Logits, or numbers in the user's units, [n, answers.width]."""
+        """What ``logits`` gives, numbers in the user's units."""
         return self.answers.in_units(self.logits(encoded, batch_size=batch_size, poll=poll))
 
     def scores(self, outputs: NDArray[Any]) -> NDArray[np.float64]:

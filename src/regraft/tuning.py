@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from regraft import evaluation
-from regraft.assessment import compose_scores, probe_tap, score_baselines, write_predictions
+from regraft.assessment import compose_scores, score_baselines, wanted_taps, write_predictions
 from regraft.errors import Interrupted, RecipeError, TrainingError
 from regraft.fingerprint import digest, tensors_sha256
 from regraft.frozen import Execution, Tap, store_root
@@ -148,7 +148,7 @@ def run_events(
     yield _recorded(run, Event("start", {"command": _command(), "environment": environment(prepared)}))
     yield Event("plan", prepared.plan.to_json())
     try:
-        wanted = [probe_tap(prepared.subject())] if prepared.recipe.evaluation.baselines else []
+        wanted = wanted_taps(prepared)
         validate = make_validator(prepared, stop)
         loop = make_loop(prepared, run.checkpoints, validate=validate, wanted=wanted, stop=stop)
         if found is not None and loop.resume(found):
@@ -197,7 +197,7 @@ def make_loop(
         options=prepared.recipe.training,
         seed=prepared.recipe.seed,
         device=device,
-        execution=Execution(subject, prepared.rows.encoded, prepared.recipe.cache, root=store_root()),
+        execution=Execution(subject, prepared.rows.seen, prepared.recipe.cache, root=store_root()),
         checkpoints=checkpoints,
         wanted=wanted,
         known={} if known is None else known,
@@ -214,22 +214,27 @@ def make_validator(prepared: Prepared, stop: Poll) -> Callable[[Execution], Verd
     if not prepared.splits.validation:
         return None
     rows = make_rows(prepared.splits.validation, prepared.task, prepared.answers, prepared.pretrained)
-    metric = evaluation.find_metric(prepared.primary, prepared.answers.kind)
-    target = np.asarray(rows.values)
-
-    right = prepared.task.targets.tensor(rows.values, prepared.answers)
+    task, answers, device = prepared.task, prepared.answers, prepared.device
+    metric = evaluation.find_metric(prepared.primary, answers.kind)
 
     def validate(execution: Execution) -> Verdict:
-        tuned = _tuned(prepared)
-        with prepared.device.computing():
+        tuned, losses = _tuned(prepared), 0.0
+
+        def seen(output: Any, places: Sequence[int]) -> None:
+            nonlocal losses
+            right = task.target(*rows.at(places), answers)
+            losses += float(prepared.loss.function(output, right.to(device.device)).sum())
+
+        with device.computing():
             run = execution.of(rows.encoded, stop)
-            logits = tuned.logits(rows.encoded, batch_size=prepared.recipe.evaluation.batch_size, poll=stop, run=run)
-        loss = float(prepared.loss.function({"logits": torch.from_numpy(logits)}, right).mean())
-        scores = tuned.scores(prepared.answers.in_units(logits))
-        values = evaluation.measure(evaluation.metrics_for(prepared.answers.kind), target, scores)
+            size = prepared.recipe.evaluation.batch_size
+            blank = not getattr(execution, "looks_at_inputs", True)
+            said = tuned.logits(rows.encoded, batch_size=size, poll=stop, run=run, seen=seen, blank=blank)
+        target, scores = task.targets.judged(rows.values, answers.in_units(said), answers)
+        values = evaluation.measure(evaluation.metrics_for(answers.kind), target, tuned.scores(scores))
         sign = 1.0 if metric.higher_is_better else -1.0
-        tie = -values["mse" if prepared.answers.kind == "numbers" else "log_loss"]
-        return Verdict(sign * values[metric.name], tie, loss, evaluation.to_json(values), logits)
+        tie = -values["mse" if answers.kind == "numbers" else "log_loss"]
+        return Verdict(sign * values[metric.name], tie, losses / len(rows.values), evaluation.to_json(values), said)
 
     return validate
 
@@ -239,10 +244,11 @@ def _conclude(prepared: Prepared, run: Run, stop: Poll) -> Generator[Event, None
     pretrained = prepared.pretrained
     answers = prepared.task.targets.finish(pretrained.model, prepared.answers, pretrained.anatomy.head)
     tuned = replace(_tuned(prepared), answers=answers)
-    sides = {}
+    sides, said = {}, {}
     for name, examples in (("validation", prepared.splits.validation), ("test", prepared.splits.test)):
         rows = make_rows(examples, prepared.task, prepared.answers, pretrained)
-        sides[name] = evaluation.Outputs(np.asarray(rows.values), _outputs(tuned, rows, prepared, stop))
+        said[name] = _outputs(tuned, rows, prepared, stop)
+        sides[name] = evaluation.Outputs(*prepared.task.targets.judged(rows.values, said[name], prepared.answers))
         yield Event("stage", {"doing": f"evaluated {len(examples)} {name} rows"})
     baselines = score_baselines(prepared, stop) if prepared.recipe.evaluation.baselines else {}
     yield Event("stage", {"doing": "scored the baselines"})
@@ -252,7 +258,7 @@ def _conclude(prepared: Prepared, run: Run, stop: Poll) -> Generator[Event, None
     _save(tuned, run)
     compared = _prove_saved(tuned, run, prepared)
     yield _recorded(run, Event("saved", {"rows": compared, "identical": True}))
-    write_predictions(run.predictions, tuned, prepared.splits.test, sides["test"].logits)
+    write_predictions(run.predictions, tuned, prepared.splits.test, said["test"])
     write_json(run.scores, scores)
     return Outcome(run, tuned, scores)
 
@@ -261,7 +267,7 @@ def _tuned(prepared: Prepared) -> Tuned:
     return Tuned(prepared.pretrained, prepared.task, prepared.recipe.task.name, prepared.answers)
 
 
-def _outputs(tuned: Tuned, rows: Rows, prepared: Prepared, stop: Poll) -> NDArray[np.float32]:
+def _outputs(tuned: Tuned, rows: Rows, prepared: Prepared, stop: Poll) -> NDArray[Any]:
     return tuned.outputs(rows.encoded, batch_size=prepared.recipe.evaluation.batch_size, poll=stop)
 
 

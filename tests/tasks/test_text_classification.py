@@ -27,6 +27,10 @@ def _examples(*targets: Any) -> list[Example]:
     return [Example(str(n), {"text": "a"}, target, None, "t.csv", n + 2) for n, target in enumerate(targets)]
 
 
+def _row(target: Any) -> Example:
+    return _examples(target)[0]
+
+
 def _loss(answers: Answers, values: list[Any], **options: Any) -> Loss:
     return _targets(**options).loss(answers, values)
 
@@ -119,9 +123,9 @@ def test_fitting_rows_are_fit() -> None:
 
 
 def test_a_target_becomes_a_number_or_marks() -> None:
-    assert _targets().value("b", Answers("classes", ("a", "b"))) == 1
-    assert _targets().value(("c", "a"), Answers("labels", ("a", "b", "c"))) == [True, False, True]
-    assert _targets().value((), Answers("labels", ("a", "b"))) == [False, False]
+    assert _targets().value(_row("b"), Answers("classes", ("a", "b"))) == 1
+    assert _targets().value(_row(("c", "a")), Answers("labels", ("a", "b", "c"))) == [True, False, True]
+    assert _targets().value(_row(()), Answers("labels", ("a", "b"))) == [False, False]
 
 
 CLASSES, LABELS = Answers("classes", ("a", "b", "c")), Answers("labels", ("a", "b", "c"))
@@ -239,7 +243,7 @@ def test_options_that_do_not_go_together_are_recipe_errors(answers: Answers, val
 
 
 def test_an_answer_has_the_best_class_and_all_probabilities() -> None:
-    assert _targets().answer(np.array([0.2, 0.7, 0.1]), CLASSES) == {
+    assert _targets().answer(np.array([0.2, 0.7, 0.1]), CLASSES, {}) == {
         "prediction": "b",
         "confidence": 0.7,
         "probabilities": {"a": 0.2, "b": 0.7, "c": 0.1},
@@ -247,10 +251,10 @@ def test_an_answer_has_the_best_class_and_all_probabilities() -> None:
 
 
 def test_an_answer_has_all_labels_above_a_half() -> None:
-    answer = _targets().answer(np.array([0.9, 0.2, 0.5]), LABELS)
+    answer = _targets().answer(np.array([0.9, 0.2, 0.5]), LABELS, {})
     assert answer["prediction"] == ["a", "c"]
     assert answer["confidence"] == 0.5
-    assert _targets().answer(np.array([0.1, 0.1, 0.2]), LABELS)["prediction"] == []
+    assert _targets().answer(np.array([0.1, 0.1, 0.2]), LABELS, {})["prediction"] == []
 
 
 def test_the_config_carries_the_labels() -> None:

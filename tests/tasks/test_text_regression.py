@@ -97,8 +97,10 @@ def test_the_loss_is_the_mean_of_squares_and_says_why() -> None:
 
 
 def test_an_answer_is_a_number_or_a_list() -> None:
-    assert NumberTargets().answer(np.array([2.5]), Answers("numbers", ("score",))) == {"prediction": 2.5}
-    assert NumberTargets().answer(np.array([1.0, 2.0]), Answers("numbers", ("a", "b"))) == {"prediction": [1.0, 2.0]}
+    assert NumberTargets().answer(np.array([2.5]), Answers("numbers", ("score",)), {}) == {"prediction": 2.5}
+    assert NumberTargets().answer(np.array([1.0, 2.0]), Answers("numbers", ("a", "b")), {}) == {
+        "prediction": [1.0, 2.0]
+    }
 
 
 @pytest.mark.parametrize("family", FAMILIES)

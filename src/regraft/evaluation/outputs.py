@@ -18,30 +18,33 @@ from regraft.tasks import Encoded, Inputs
 _TOKENS = 16_384  # in one pass, padding included
 
 
-def logits_of(
+def said_of(
     model: nn.Module,
     inputs: Inputs,
     processor: Any,
     encoded: Sequence[Encoded],
+    said: Callable[[Any, Sequence[int]], Tensor],
     *,
     batch_size: int,
     poll: Callable[[], None] = lambda: None,
     run: Callable[[dict[str, Tensor], Sequence[int]], Any] | None = None,
-) -> NDArray[np.float32]:
-    """The logits of each example, [n, width].
+    blank: bool = False,
+) -> NDArray[Any]:
+    """What is kept of what the model says of each example, [n, width].
 
-    Examples are computed by length, so that little is padded. Many logits go to a temporary file, mapped into memory.
+    Examples are computed by length, so that little is padded. Many numbers go to a temporary file, mapped into memory.
 
     Args:
+        said: what is kept of an output, [batch, width], given the positions of its examples.
         poll: called before each pass; may raise to stop.
         run: computes a batch, given the positions of its examples, where that is not left to the model.
+        blank: whether it does not look at the inputs.
     """
 
     def look(batch: dict[str, Tensor], places: Sequence[int]) -> Tensor:
-        output: Tensor = (run(batch, places) if run else model(**batch))["logits"]
-        return output
+        return said(run(batch, places) if run else model(**batch), places)
 
-    return _gather(model, inputs, processor, encoded, look, batch_size=batch_size, poll=poll)
+    return _gather(model, inputs, processor, encoded, look, batch_size=batch_size, poll=poll, blank=blank)
 
 
 def features_of(
@@ -70,17 +73,22 @@ def _gather(
     *,
     batch_size: int,
     poll: Callable[[], None],
-) -> NDArray[np.float32]:
+    blank: bool = False,
+) -> NDArray[Any]:
     model.eval()
     device = next(model.parameters()).device
-    found: NDArray[np.float32] | None = None
+    found: NDArray[Any] | None = None
     with torch.no_grad():
         for places in _runs([inputs.length(row) for row in encoded], batch_size):
             poll()
-            batch = inputs.collate([encoded[place] for place in places], processor)
+            chosen = [encoded[place] for place in places]
+            batch = inputs.blank(chosen, processor) if blank else None
+            batch = inputs.collate(chosen, processor) if batch is None else batch
             moved = {name: tensor.to(device) for name, tensor in batch.items()}
-            values = look(moved, places).float().cpu().numpy()
-            found = room(len(encoded), values.shape[1], np.float32) if found is None else found
+            kept = look(moved, places)
+            values = (kept.float() if kept.is_floating_point() else kept).cpu().numpy()
+            if found is None:
+                found = room(len(encoded), values[0].size, values.dtype).reshape(len(encoded), *values.shape[1:])
             found[places] = values
     return room(0, 1, np.float32) if found is None else found
 

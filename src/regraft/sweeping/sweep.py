@@ -186,7 +186,7 @@ def _rehearse(options: SweepOptions, prepared: Prepared) -> None:
     for point in points_at_the_ends(options.space, prepared.recipe):
         asked = recipe_at(prepared.recipe, point)
         if any(key.startswith("task.") for key in point):
-            make_task(asked.task).targets.loss(prepared.answers, prepared.rows.values)
+            make_task(asked.task).targets.loss(prepared.answers, prepared.rows.values, prepared.pretrained.config)
         made = asked.strategy
         if made.freeze == prepared.recipe.strategy.freeze and not any(key.startswith("model") for key in point):
             phases(make_strategy(made), prepared.pretrained.anatomy, epochs=1, freeze=made.freeze, train=made.train)

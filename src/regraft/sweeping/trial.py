@@ -167,8 +167,9 @@ def _estimate(prepared: Prepared, verdict: Verdict) -> evaluation.Estimate:
     """The deciding score with its bootstrap interval over the validation rows."""
     assert verdict.logits is not None
     kind, answers, options = prepared.answers.kind, prepared.answers, prepared.recipe.evaluation
-    values = [prepared.task.targets.value(example.target, answers) for example in prepared.splits.validation]
-    scores: NDArray[Any] = evaluation.probabilities(answers.in_units(verdict.logits), kind)
+    values = [prepared.task.targets.value(example, answers) for example in prepared.splits.validation]
+    target, said = prepared.task.targets.judged(values, answers.in_units(verdict.logits), answers)
+    scores: NDArray[Any] = evaluation.probabilities(said, kind)
     sampling = {"resamples": options.resamples, "confidence": options.confidence, "seed": 0}
-    found = evaluation.bootstrap([prepared.primary], np.asarray(values), scores, **sampling)  # type: ignore[arg-type]
+    found = evaluation.bootstrap([prepared.primary], target, scores, **sampling)  # type: ignore[arg-type]
     return found[prepared.primary]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -42,7 +42,7 @@ class ClassTargets(Targets):
 
     def learn(self, examples: Sequence[Example]) -> Answers:
         several = any(isinstance(example.target, tuple) for example in examples)
-        names = sorted({name for example in examples for name in _names(example.target)}, key=_natural)
+        names = sorted({name for example in examples for name in _names(example.target)}, key=natural)
         if len(names) < (1 if several else 2):
             only = f"only the label {names[0]!r}" if names else "no label"
             where = examples[0].file if examples else "the training data"
@@ -76,15 +76,15 @@ class ClassTargets(Targets):
                 )
         return bad
 
-    def value(self, target: Any, answers: Answers) -> Any:
+    def value(self, example: Example, answers: Answers) -> Any:
         if answers.kind == "classes":
-            return answers.names.index(target)
-        carried = set(_names(target))
+            return answers.names.index(example.target)
+        carried = set(_names(example.target))
         return [name in carried for name in answers.names]
 
     def summary(self, targets: Sequence[Any]) -> dict[str, float]:
         counts = Counter(name for target in targets for name in _names(target))
-        return dict(sorted(counts.items(), key=lambda item: _natural(item[0])))
+        return dict(sorted(counts.items(), key=lambda item: natural(item[0])))
 
     def tensor(self, values: Sequence[Any], answers: Answers) -> Tensor:
         return torch.tensor(values, dtype=torch.int64 if answers.kind == "classes" else torch.float32)
@@ -98,12 +98,17 @@ class ClassTargets(Targets):
             "problem_type": problem,
         }
 
-    def loss(self, answers: Answers, values: Sequence[Any]) -> Loss:
+    def loss(self, answers: Answers, values: Sequence[Any], config: Any = None) -> Loss:  # noqa: ARG002
         if answers.kind == "classes":
             return self._one_label(answers, values)
         return self._several_labels(answers, values)
 
-    def answer(self, scores: NDArray[np.float64], answers: Answers) -> dict[str, Any]:
+    def answer(
+        self,
+        scores: NDArray[np.float64],
+        answers: Answers,
+        inputs: Mapping[str, Any],  # noqa: ARG002
+    ) -> dict[str, Any]:
         probabilities = {name: round(float(p), 6) for name, p in zip(answers.names, scores, strict=True)}
         if answers.kind == "labels":
             carried = [name for name, p in zip(answers.names, scores, strict=True) if p >= 0.5]
@@ -134,10 +139,10 @@ class ClassTargets(Targets):
             return Loss(
                 f"focal (gamma {self.focal_gamma:g}{self._extras()})",
                 f"asked for; {reason}",
-                _on_logits(by_row),
+                _on_shares(by_row),
             )
         by_row = partial(_losses.cross_entropy, weight=weight, smoothing=self.label_smoothing)
-        return Loss(f"cross-entropy{self._extras(' (', ')')}", reason, _on_logits(by_row))
+        return Loss(f"cross-entropy{self._extras(' (', ')')}", reason, _on_shares(by_row))
 
     def _several_labels(self, answers: Answers, values: Sequence[Any]) -> Loss:
         if self.loss_name == "cross-entropy":
@@ -203,7 +208,7 @@ def _one(cell: Any) -> str:
 
 def _several(cells: Sequence[Any]) -> tuple[str, ...]:
     return tuple(
-        sorted({_one(cell) for cell in cells if not (isinstance(cell, str) and not cell.strip())}, key=_natural)
+        sorted({_one(cell) for cell in cells if not (isinstance(cell, str) and not cell.strip())}, key=natural)
     )
 
 
@@ -221,7 +226,7 @@ def _names(target: Any) -> tuple[str, ...]:
     return target if isinstance(target, tuple) else (target,)
 
 
-def _natural(name: str) -> tuple[int, float, str]:
+def natural(name: str) -> tuple[int, float, str]:
     """Numbers in their order, then words in theirs."""
     try:
         return (0, int(name), name)
@@ -239,5 +244,20 @@ def _on_logits(by_row: Any) -> Any:
     def function(output: Output, target: Tensor) -> Tensor:
         losses: Tensor = by_row(output["logits"], target)
         return losses
+
+    return function
+
+
+def _on_shares(by_row: Any) -> Any:
+    """The same where an example may belong to two classes in parts, [n, classes], as MixUp and CutMix make them."""
+
+    def function(output: Output, target: Tensor) -> Tensor:
+        logits = output["logits"]
+        if not target.is_floating_point():
+            losses: Tensor = by_row(logits, target)
+            return losses
+        shares, classes = target.topk(min(2, target.shape[1]), dim=1)
+        parts = [share * by_row(logits, of) for share, of in zip(shares.unbind(1), classes.unbind(1), strict=True)]
+        return torch.stack(parts).sum(dim=0)
 
     return function

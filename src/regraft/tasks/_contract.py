@@ -129,8 +129,8 @@ class Targets(ABC):
         """The examples whose target is not among the answers."""
 
     @abstractmethod
-    def value(self, target: Any, answers: Answers) -> Any:
-        """A target as the number or list of numbers that the metrics take."""
+    def value(self, example: Example, answers: Answers) -> Any:
+        """The target of an example as a number, a list of numbers, or what else a batch is made of."""
 
     @abstractmethod
     def summary(self, targets: Sequence[Any]) -> dict[str, float]:
@@ -145,16 +145,28 @@ class Targets(ABC):
         """What the answers set in the model's config; ``num_labels`` among it."""
 
     @abstractmethod
-    def loss(self, answers: Answers, values: Sequence[Any]) -> Loss:
-        """The loss that fits the options and the training targets."""
+    def loss(self, answers: Answers, values: Sequence[Any], config: Any = None) -> Loss:
+        """The loss that fits the options, the training targets, and the model's ``config`` where it brings its own."""
+
+    def said(self, output: Output, answers: Answers, encoded: Sequence[Encoded]) -> Tensor:  # noqa: ARG002
+        """What is kept of what a model says of a batch, [batch, …]: the logits [batch, width], where it gives some."""
+        return output["logits"]
+
+    def judged(self, values: Sequence[Any], said: NDArray[Any], answers: Answers) -> tuple[NDArray[Any], NDArray[Any]]:  # noqa: ARG002
+        """What is right and what was said, as the metrics take them (see ``evaluation.metrics``)."""
+        return np.asarray(values), said
 
     def finish(self, model: nn.Module, answers: Answers, head: Sequence[str]) -> Answers:  # noqa: ARG002
         """Make the tuned model speak for itself where it can: fold what is known of the targets into its head."""
         return answers
 
     @abstractmethod
-    def answer(self, scores: NDArray[np.float64], answers: Answers) -> dict[str, Any]:
-        """One row of scores as a user reads it: ``prediction``, ``confidence``, ``probabilities``."""
+    def answer(self, scores: NDArray[np.float64], answers: Answers, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """One row of scores as a user reads it: ``prediction``, ``confidence``, ``probabilities``.
+
+        Args:
+            inputs: what was asked about.
+        """
 
 
 class Task(ABC):
@@ -163,6 +175,8 @@ class Task(ABC):
     auto_class: ClassVar[str]
     pipeline_tag: ClassVar[str]
     primary: ClassVar[str]
+    default_model: ClassVar[str] = "minilm"
+    augmentation: ClassVar[type[Any] | None] = None  # the dataclass of its options, where there is one
 
     @property
     @abstractmethod
@@ -186,7 +200,41 @@ class Task(ABC):
         processor: Any,
         *,
         size: int | None = None,
+        blank: bool = False,
     ) -> Batch:
-        """What one training pass takes; inputs are padded to ``size`` where that is given."""
-        inputs = self.inputs.collate(encoded, processor, size=size)
-        return Batch(inputs, self.targets.tensor(values, answers), len(values))
+        """What one training pass takes; inputs are padded to ``size`` where that is given.
+
+        Args:
+            blank: whether the model will not look at the inputs, so that they need not be read.
+        """
+        inputs = self.inputs.blank(encoded, processor) if blank else None
+        inputs = self.inputs.collate(encoded, processor, size=size) if inputs is None else inputs
+        return Batch(inputs, self.target(encoded, values, answers), len(values))
+
+    def target(self, encoded: Sequence[Encoded], values: Sequence[Any], answers: Answers) -> Tensor:  # noqa: ARG002
+        """The targets of a batch as the loss takes them."""
+        return self.targets.tensor(values, answers)
+
+    def augmentation_of(self, options: Any) -> Any:
+        """The options of the augmentation, without what would spoil the targets of this task.
+
+        Raises:
+            RecipeError: what would spoil them was asked for.
+        """
+        return options
+
+    def views(
+        self,
+        encoded: Sequence[Encoded],
+        values: Sequence[Any],
+        options: Any,
+        *,
+        seed: int,
+        number: int,
+    ) -> Sequence[Encoded]:
+        """The examples in so many augmented views, one view after the other: [number * n] encoded examples.
+
+        Args:
+            options: an instance of ``augmentation``.
+        """
+        raise NotImplementedError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,12 +19,16 @@ from regraft.tasks import _losses
 from regraft.tasks._contract import Answers, Loss, Output, Targets
 
 _FARTHEST = 1_000.0  # spreads; at this distance fp32 still resolves a ten-thousandth of one
+NumberLoss = Literal["mean-squared-error", "smooth-l1"]
+
 _SYNONYMS = ("label", "target", "value", "rating", "y", "stars", "number", "分数", "评分", "得分", "数值")
 
 
 @dataclass(frozen=True)
 class NumberTargets(Targets):
     """One number, or a list of as many numbers in every row. The model learns them centred and scaled."""
+
+    loss_name: NumberLoss = "mean-squared-error"
 
     def column(self, *, label_separator: str) -> Column:  # noqa: ARG002  (numbers are not separated)
         return Column("score", "target", parse_number, _SYNONYMS)
@@ -54,8 +58,8 @@ class NumberTargets(Targets):
             if len(example.target) != answers.width
         ]
 
-    def value(self, target: Any, answers: Answers) -> Any:  # noqa: ARG002  (the same for all tasks)
-        return list(target)
+    def value(self, example: Example, answers: Answers) -> Any:  # noqa: ARG002  (the same for all tasks)
+        return list(example.target)
 
     def summary(self, targets: Sequence[Any]) -> dict[str, float]:
         values = np.asarray([number for target in targets for number in target], dtype=np.float64)
@@ -76,12 +80,11 @@ class NumberTargets(Targets):
             "problem_type": "regression",
         }
 
-    def loss(self, answers: Answers, values: Sequence[Any]) -> Loss:  # noqa: ARG002
+    def loss(self, answers: Answers, values: Sequence[Any], config: Any = None) -> Loss:  # noqa: ARG002
         spread = ", ".join(f"{scale:.3g}" for scale in answers.scale)
+        name, function = _LOSSES[self.loss_name]
         return Loss(
-            "mean squared error",
-            f"the target is a number; it is learned centred and divided by its spread ({spread})",
-            _squared_error,
+            name, f"the target is a number; it is learned centred and divided by its spread ({spread})", function
         )
 
     def finish(self, model: nn.Module, answers: Answers, head: Sequence[str]) -> Answers:
@@ -102,7 +105,12 @@ class NumberTargets(Targets):
             last[0].bias.mul_(scale.to(last[0].bias)).add_(mean.to(last[0].bias))
         return replace(answers, mean=(), scale=())
 
-    def answer(self, scores: NDArray[np.float64], answers: Answers) -> dict[str, Any]:
+    def answer(
+        self,
+        scores: NDArray[np.float64],
+        answers: Answers,
+        inputs: Mapping[str, Any],  # noqa: ARG002
+    ) -> dict[str, Any]:
         values = [float(value) for value in scores]
         return {"prediction": values[0] if answers.width == 1 else values}
 
@@ -136,3 +144,13 @@ def _one(cell: Any) -> float:
 
 def _squared_error(output: Output, target: Tensor) -> Tensor:
     return _losses.squared_error(output["logits"], target)
+
+
+def _smooth_l1(output: Output, target: Tensor) -> Tensor:
+    return _losses.smooth_l1(output["logits"], target)
+
+
+_LOSSES: dict[str, tuple[str, Callable[[Output, Tensor], Tensor]]] = {
+    "mean-squared-error": ("mean squared error", _squared_error),
+    "smooth-l1": ("smooth L1", _smooth_l1),
+}

@@ -20,6 +20,9 @@ _PATIENCE = 120  # seconds without a batch after which a worker counts as hung
 class Rows:
     """The training examples as the model takes them.
 
+    Where they are augmented, ``views`` holds them in as many views as there are, one view after the other, and a
+    position counts through all of them; every epoch reads one view.
+
     ``limit`` is the largest length that the model takes; 0 where lengths are not to be rounded.
     """
 
@@ -28,6 +31,27 @@ class Rows:
     values: Sequence[Any]
     lengths: Sequence[int]
     limit: int = 0
+    views: Sequence[Encoded] = ()
+
+    @property
+    def seen(self) -> Sequence[Encoded]:
+        """What training reads: all views, or the examples as they are."""
+        return self.views or self.encoded
+
+    @property
+    def number_of_views(self) -> int:
+        """1 where nothing is augmented."""
+        return len(self.seen) // max(1, len(self.encoded))
+
+    def in_epoch(self, places: Sequence[int], epoch: int) -> list[int]:
+        """Positions of examples, in the view that an epoch reads."""
+        first = epoch % self.number_of_views * len(self.encoded)
+        return [first + place for place in places]
+
+    def at(self, places: Sequence[int]) -> tuple[list[Encoded], list[Any]]:
+        """What is known of the examples at positions: as the model takes them, and their values."""
+        count = len(self.encoded)
+        return [self.seen[place] for place in places], [self.values[place % count] for place in places]
 
     @property
     def ids(self) -> list[str]:
@@ -36,14 +60,16 @@ class Rows:
 
     def size(self, places: Sequence[int]) -> int:
         """The length that a pass over the examples at ``places`` is padded to."""
-        longest = max(self.lengths[place] for place in places)
+        longest = max(self.lengths[place % len(self.lengths)] for place in places)
         return padded(longest, self.limit) if self.limit else longest
 
-    def batch(self, places: Sequence[int], task: Task, answers: Answers, processor: Any) -> Batch:
-        """What one training pass over the examples at ``places`` takes."""
+    def batch(
+        self, places: Sequence[int], task: Task, answers: Answers, processor: Any, *, blank: bool = False
+    ) -> Batch:
+        """What one training pass over the examples at ``places`` takes; with ``blank``, but for what is in them."""
+        encoded, values = self.at(places)
         size = self.size(places) if self.limit else None
-        encoded, values = ([rows[place] for place in places] for rows in (self.encoded, self.values))
-        return task.batch(encoded, values, answers, processor, size=size)
+        return task.batch(encoded, values, answers, processor, size=size, blank=blank)
 
 
 class _Steps(Dataset[list[Batch]]):

@@ -228,7 +228,7 @@ class Loop:
         known = None if decided is None else Decision.from_json(decided)
         also = m.wanted if self.state.step == 0 else ()  # of the untouched model
         entering = m.execution.enter(
-            batch, places, m.loss, epochs=phase.epochs, poll=self._stop, also=also, known=known
+            batch, places, m.loss, epochs=_reads(phase, m.rows), poll=self._stop, also=also, known=known
         )
         for state in entering:
             if isinstance(state, Decision):
@@ -254,12 +254,14 @@ class Loop:
         m, options = self._m, self._m.options
         epoch = sum(phase.epochs for phase in m.phases[: self.state.phase]) + self.state.epoch
         batches = step_batches(m.rows.ids, m.rows.lengths, seed=m.seed, epoch=epoch, batch_size=options.batch_size)
+        limits = {"accumulation": options.accumulation, "max_tokens": options.max_tokens}
         cut = [
-            list(passes(batch, m.rows.lengths, accumulation=options.accumulation, max_tokens=options.max_tokens))
+            [m.rows.in_epoch(places, epoch) for places in passes(batch, m.rows.lengths, **limits)]
             for batch in batches[self.state.batch :]
         ]
         self._places = iter(cut)
-        return steps_of(self._batch, cut, workers=options.workers)
+        make = partial(self._batch, blank=not getattr(m.execution, "looks_at_inputs", True))
+        return steps_of(make, cut, workers=options.workers)
 
     def _step(self, phase: Phase, batches: list[Batch]) -> Iterator[Event]:
         places = next(self._places)
@@ -473,6 +475,11 @@ class Loop:
         return patience is not None and self.state.waited >= patience
 
 
+def _reads(phase: Phase, rows: Rows) -> int:
+    """How often the most read view of an example is read in a phase."""
+    return -(-phase.epochs // rows.number_of_views)
+
+
 def _seed(number: int, device: Device) -> None:
     """What ``torch.manual_seed`` does, which on a CPU costs more than a step of a probe: it formats a stack trace."""
     if device.device.type == "cpu":
@@ -550,7 +557,7 @@ def _culprits(losses: Sequence[Tensor], places: Sequence[Sequence[int]], example
         for value, place in zip(part.tolist(), members, strict=True)
         if not math.isfinite(value)
     ]
-    chosen = bad or [place for members in places for place in members]
+    chosen = [place % len(examples) for place in bad or [place for members in places for place in members]]
     rows = [f"{examples[place].file}, row {examples[place].row}" for place in chosen[:8]]
     return rows + ([f"and {len(chosen) - 8} more"] if len(chosen) > 8 else [])
 

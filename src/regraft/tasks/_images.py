@@ -1,0 +1,390 @@
+"""Inputs that are images: decoded by whoever needs them, brought to the size of the model, varied in training.
+
+Of an example only the reference is held. Pixels are read when a batch is made, so workers do it, and nothing is read
+where the model does not look (``blank``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from regraft.data.augment.options import ImageAugmentation
+from regraft.data.example import Column
+from regraft.errors import RecipeError
+from regraft.fingerprint import digest, draw
+from regraft.tasks._contract import Answers, Batch, Encoded, Inputs, Task
+
+if TYPE_CHECKING:
+    from regraft.data.augment.sample import Sample
+
+_SYNONYMS = ("file_name", "filename", "file", "path", "image_path", "image_file", "img", "picture", "photo",
+             "图片", "图像", "照片", "文件名", "路径")  # fmt: skip
+_PATCH = 16  # pixels; the side of what counts as one unit of ``training.max_tokens``
+_ROOM = 1.15  # images are made smaller before they are varied, to so many times the size that is read
+_ENLARGED = 2.0  # times; beyond that a note is due
+_BILINEAR = 2
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The size that all images of a run are brought to, and by whom.
+
+    ``fit``: "processor" where the model's own image processor does it; "stretch" to the size whatever the shape, so
+    that places in the image keep their share of it; "crop" the middle after the shorter side was fitted.
+    ``processor`` is the digest of its settings: what decides the pixels.
+    """
+
+    height: int
+    width: int
+    fit: Literal["processor", "stretch", "crop"]
+    processor: str
+
+    @property
+    def units(self) -> int:
+        """How many patches of 16 x 16 pixels it has."""
+        return -(-self.height // _PATCH) * -(-self.width // _PATCH)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
+
+@dataclass(frozen=True)
+class View:
+    """One augmented look at an example: pixels are a pure function of it and of what is in the example."""
+
+    options: ImageAugmentation
+    seed: int
+    number: int
+
+    def key(self, content: str) -> tuple[int, int, str]:
+        """What decides every random choice for an image."""
+        return (self.seed, self.number, content)
+
+
+@dataclass(frozen=True)
+class ImageInputs(Inputs):
+    """An image.
+
+    Args:
+        image_size: the side in pixels; None for what the model's processor makes.
+        stretch: whether the whole image is fitted, so that boxes and masks keep their places.
+    """
+
+    image_size: int | None = None
+    stretch: bool = False
+
+    def columns(self) -> tuple[Column, ...]:
+        from regraft.data.pictures import open_picture
+
+        return (Column("image", "input", parse_path, _SYNONYMS, opens=open_picture),)
+
+    def encode(self, inputs: Sequence[Mapping[str, Any]], processor: Any, config: Any) -> list[Encoded]:  # noqa: ARG002
+        canvas = self.canvas(processor)
+        return [{"image": values["image"], "canvas": canvas} for values in inputs]
+
+    def length(self, encoded: Encoded) -> int:
+        return int(encoded["canvas"].units)
+
+    def limit(self, processor: Any, config: Any) -> int:  # noqa: ARG002
+        return self.canvas(processor).units
+
+    def remarks(self, encoded: Sequence[Encoded], processor: Any, config: Any) -> list[str]:  # noqa: ARG002
+        if not encoded:
+            return []
+        canvas = encoded[0]["canvas"]
+        sides = sorted(min(row["image"].height, row["image"].width) for row in encoded)
+        middle, read = sides[len(sides) // 2], min(canvas.size)
+        told = f"images are read at {canvas.width} x {canvas.height} pixels"
+        if middle * _ENLARGED <= read:
+            return [f"{told}; half of them have a side of {middle} or less, so that most of what is computed is empty"]
+        return [told]
+
+    def collate(self, encoded: Sequence[Encoded], processor: Any, *, size: int | None = None) -> dict[str, Tensor]:  # noqa: ARG002
+        """pixel_values, fp32 [n, 3, height, width]."""
+        return self.finished([self.seen(row, processor) for row in encoded], encoded[0]["canvas"], processor)
+
+    def key(self, encoded: Encoded) -> bytes:
+        """What the image, the canvas, the view and the images mixed into it are."""
+        view = encoded.get("view")
+        others = [row["image"].content for row, _ in encoded.get("others", ())]
+        how = None if view is None else [_digest(view.options), view.seed, view.number, others]
+        canvas = encoded["canvas"]
+        parts = [encoded["image"].content, canvas.height, canvas.width, canvas.fit, canvas.processor, how]
+        return bytes.fromhex(digest(parts))[:16]
+
+    def blank(self, encoded: Sequence[Encoded], processor: Any) -> dict[str, Tensor]:  # noqa: ARG002
+        """pixel_values of zeros that take no memory."""
+        height, width = encoded[0]["canvas"].size
+        return {"pixel_values": torch.zeros(()).expand(len(encoded), 3, height, width)}
+
+    def canvas(self, processor: Any) -> Canvas:
+        """The size that all images are brought to: measured on one that is wide and one that is high."""
+        settings = digest({**processor.to_dict(), "transformers": type(processor).__qualname__})
+        if self.image_size is not None:
+            fit: Literal["stretch", "crop"] = "stretch" if self.stretch else "crop"
+            return Canvas(self.image_size, self.image_size, fit, settings)
+        shapes = [_processed([np.zeros(shape, np.uint8)], processor).shape[2:] for shape in ((64, 96, 3), (96, 64, 3))]
+        if shapes[0] == shapes[1]:
+            return Canvas(shapes[0][0], shapes[0][1], "stretch" if self.stretch else "processor", settings)
+        side = min(shapes[0])
+        return Canvas(side, side, "stretch", settings)
+
+    def seen(self, row: Encoded, processor: Any) -> Pixels:
+        """The pixels of an example in its view, uint8 [height, width, 3]; without what is mixed in."""
+        if row.get("view") is None:
+            return fitted(row["image"].pixels(), row["canvas"], processor)
+        return _to_pixels(self.sample(row, processor).image)
+
+    def sample(
+        self,
+        row: Encoded,
+        processor: Any,
+        *,
+        boxes: Tensor | None = None,
+        mask: Tensor | None = None,
+        blank: bool = False,
+    ) -> Sample:
+        """An example in its view, with the boxes and the mask that move along.
+
+        Args:
+            boxes: [m, 5]: label, x1, y1, x2, y2, normalised.
+            mask: [height, width] of the canvas.
+            blank: whether the pixels do not matter.
+        """
+        from regraft.data.augment.image import augment
+        from regraft.data.augment.sample import Sample
+
+        canvas, view, picture = row["canvas"], row.get("view"), row["image"]
+        if blank:
+            return Sample(torch.zeros(()).expand(3, *canvas.size), boxes, mask)
+        pixels = picture.pixels()
+        pixels = _smaller(pixels, canvas) if canvas.fit == "processor" else fitted(pixels, canvas, processor)
+        sample = Sample(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255, boxes, mask)
+        return sample if view is None else augment(sample, view.options, key=view.key(picture.content))
+
+    def finished(self, images: Sequence[Pixels], canvas: Canvas, processor: Any) -> dict[str, Tensor]:
+        """Images as the model takes them, by its own processor."""
+        return {"pixel_values": _processed(images, processor, resize=canvas.fit == "processor")}
+
+
+class ImageTask(Task):
+    """What the tasks on images share: varied views, and targets that move along."""
+
+    augmentation: ClassVar[type[Any] | None] = ImageAugmentation
+    default_model: ClassVar[str] = "efficientnet-lite0"
+
+    @property
+    def inputs(self) -> ImageInputs:
+        raise NotImplementedError
+
+    def views(
+        self, encoded: Sequence[Encoded], values: Sequence[Any], options: Any, *, seed: int, number: int
+    ) -> Sequence[Encoded]:
+        return Views(encoded, values, options.settled, seed, number)
+
+    def augmentation_of(self, options: Any) -> Any:
+        if options.settled.mosaic:
+            raise RecipeError(
+                "augmentation.mosaic puts several images into one", fix="it is for detection and segmentation"
+            )
+        return options
+
+    def batch(
+        self,
+        encoded: Sequence[Encoded],
+        values: Sequence[Any],
+        answers: Answers,
+        processor: Any,
+        *,
+        size: int | None = None,  # noqa: ARG002
+        blank: bool = False,
+    ) -> Batch:
+        inputs = self.inputs
+        if encoded[0].get("view") is None or (blank and not encoded[0]["view"].options.mixes):
+            given = inputs.blank(encoded, processor) if blank else inputs.collate(encoded, processor)
+            return Batch(given, self.target(encoded, values, answers), len(values))
+        drawn = [
+            self.drawn(row, value, answers, processor, blank=blank) for row, value in zip(encoded, values, strict=True)
+        ]
+        if blank:
+            given = inputs.blank(encoded, processor)
+        else:
+            given = inputs.finished([_to_pixels(each.sample.image) for each in drawn], encoded[0]["canvas"], processor)
+        return Batch(given, self.target_of(drawn, answers), len(values))
+
+    def drawn(self, row: Encoded, value: Any, answers: Answers, processor: Any, *, blank: bool) -> Drawn:
+        """An example in its view, mixed with others where the view says so."""
+        from regraft.data.augment.image import cutmix, mixup, mosaic, resized
+
+        view: View = row["view"]
+        options, key = view.options, view.key(row["image"].content)
+
+        def sample(row: Encoded, value: Any) -> Sample:
+            marks = self.marks(value, answers, row["canvas"])
+            return self.inputs.sample(row, processor, blank=blank, **marks)
+
+        found = sample(row, value)
+        others = row.get("others", ())
+        if not others:
+            return Drawn(found, value)
+        if len(others) == 3:
+            return Drawn(mosaic([found, *(sample(*other) for other in others)], key), value)
+        other, its_value = others[0]
+        second = resized(sample(other, its_value), found.size)
+        if options.mixup and (not options.cutmix or draw("mixing", *key) % 2):
+            mixed, share = mixup(found, second, key, options.mixup)
+        else:
+            mixed, share = cutmix(found, second, key, options.cutmix)
+        return Drawn(mixed, value, share, its_value)
+
+    def marks(self, value: Any, answers: Answers, canvas: Canvas) -> dict[str, Tensor]:  # noqa: ARG002
+        """What moves with the pixels: ``boxes`` [m, 5] or a ``mask`` [height, width]; nothing for most tasks."""
+        return {}
+
+    def target_of(self, drawn: Sequence[Drawn], answers: Answers) -> Tensor:
+        """The targets of examples in their views: mixed as the images are."""
+        right = self._soft([each.value for each in drawn], answers)
+        if all(each.other is None for each in drawn):
+            return right if right.is_floating_point() else self.targets.tensor([each.value for each in drawn], answers)
+        others = self._soft([each.value if each.other is None else each.other for each in drawn], answers)
+        shares = torch.tensor([each.share for each in drawn]).unsqueeze(1)
+        return shares * right + (1 - shares) * others
+
+    def _soft(self, values: Sequence[Any], answers: Answers) -> Tensor:
+        """Targets that can be mixed: numbers as they are, a class as a row with a single 1."""
+        tensor = self.targets.tensor(values, answers)
+        return tensor if tensor.is_floating_point() else functional.one_hot(tensor, answers.width).float()
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """An example in its view, and how much of it is there beside the one that was mixed in."""
+
+    sample: Sample
+    value: Any
+    share: float = 1.0
+    other: Any = None
+
+
+@dataclass(frozen=True)
+class Views(Sequence[Encoded]):
+    """Examples in so many views: position ``view * n + place``. Each is made when it is asked for."""
+
+    encoded: Sequence[Encoded]
+    values: Sequence[Any] = field(repr=False)
+    options: ImageAugmentation
+    seed: int
+    number: int
+
+    def __len__(self) -> int:
+        return self.number * len(self.encoded)
+
+    @overload
+    def __getitem__(self, index: int) -> Encoded: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Encoded]: ...
+    def __getitem__(self, index: int | slice) -> Encoded | Sequence[Encoded]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        number, place = divmod(index % len(self), len(self.encoded))
+        row = {**self.encoded[place], "view": View(self.options, self.seed, number)}
+        others = [({**self.encoded[other], "view": row["view"]}, self.values[other]) for other in self._others(row)]
+        return {**row, "others": others} if others else row
+
+    def _others(self, row: Encoded) -> list[int]:
+        """The examples that are mixed into one: three for a mosaic, one for MixUp and CutMix."""
+        options, key = self.options, row["view"].key(row["image"].content)
+        if options.mosaic and draw("mosaic", *key) / (1 << 63) < options.mosaic:
+            count = 3
+        else:
+            count = 1 if options.mixup or options.cutmix else 0
+        return [draw("partner", number, *key) % len(self.encoded) for number in range(count)]
+
+
+def parse_path(cell: Any) -> str:
+    """The path of an image file."""
+    if cell is None or (isinstance(cell, str) and not cell.strip()):
+        raise ValueError("is empty; the path of an image is needed")
+    if not isinstance(cell, str):
+        raise ValueError(f"holds {type(cell).__name__}; the path of an image is needed")
+    return cell.strip()
+
+
+def fitted(pixels: Pixels, canvas: Canvas, processor: Any) -> Pixels:
+    """An image at the size of the canvas, or as it is where the processor sees to that."""
+    if canvas.fit == "processor" or pixels.shape[:2] == canvas.size:
+        return pixels
+    height, width = pixels.shape[:2]
+    if canvas.fit == "stretch":
+        return _resized(pixels, canvas.size, processor)
+    scale = max(canvas.height / height, canvas.width / width)
+    larger = (max(canvas.height, round(height * scale)), max(canvas.width, round(width * scale)))
+    pixels = _resized(pixels, larger, processor)
+    top, left = (larger[0] - canvas.height) // 2, (larger[1] - canvas.width) // 2
+    return pixels[top : top + canvas.height, left : left + canvas.width]
+
+
+def fitted_mask(mask: NDArray[Any], canvas: Canvas) -> NDArray[np.uint8]:
+    """A map of classes at the size of the canvas, by its nearest pixels."""
+    return nearest_pixels(mask.astype(np.uint8), canvas.size)
+
+
+def nearest_pixels(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """uint8 [h, w] at another size; every pixel is one of the old."""
+    rows = (np.arange(size[0]) + 0.5) * image.shape[0] / size[0]
+    columns = (np.arange(size[1]) + 0.5) * image.shape[1] / size[1]
+    found: NDArray[np.uint8] = image[rows.astype(np.int64)[:, None], columns.astype(np.int64)[None]]
+    return found
+
+
+def _resized(pixels: Pixels, size: tuple[int, int], processor: Any) -> Pixels:
+    from PIL import Image
+
+    how = getattr(processor, "resample", None)
+    how = int(how) if how is not None else _BILINEAR
+    return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), resample=how))
+
+
+def _smaller(pixels: Pixels, canvas: Canvas) -> Pixels:
+    """An image that is not much larger than what will be read of it: what is varied need not be computed in full."""
+    from PIL import Image
+
+    height, width = pixels.shape[:2]
+    scale = _ROOM * max(canvas.height / height, canvas.width / width)
+    if scale >= 1:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((round(width * scale), round(height * scale)), resample=_BILINEAR))
+
+
+def _processed(images: Sequence[Pixels], processor: Any, *, resize: bool = True) -> Tensor:
+    """pixel_values [n, 3, h, w] by the model's processor; without ``resize`` the images keep their size."""
+    asked = {} if resize else {"do_resize": False, "do_center_crop": False, "do_pad": False}
+    known = getattr(processor, "_valid_kwargs_names", asked)
+    options = {name: value for name, value in asked.items() if name in known}
+    found = processor(list(images), return_tensors="pt", input_data_format="channels_last", **options)
+    values: Tensor = found["pixel_values"]
+    return values
+
+
+def _to_pixels(image: Tensor) -> Pixels:
+    found: Pixels = image.mul(255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    return found
+
+
+def _digest(options: ImageAugmentation) -> str:
+    """What decides the pixels of a view; how many views there are does not."""
+    return digest(replace(options, views=None).__dict__)
