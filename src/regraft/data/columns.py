@@ -13,13 +13,20 @@ _LISTED = 30  # names in a message
 
 
 def recognise(
-    header: Sequence[str], columns: Sequence[Column], options: DataOptions, *, file: str, targets: bool = True
+    header: Sequence[str],
+    columns: Sequence[Column],
+    options: DataOptions,
+    *,
+    file: str,
+    targets: bool = True,
+    named: bool = True,
 ) -> dict[str, str]:
     """Map the names of the task's columns to the names in the header of ``file``.
 
     What ``data.columns`` says comes first, then equal names, then synonyms (case and surrounding space do not
     count). In a file of two columns with one found, the other is the one still missing. Without ``targets``,
-    for prediction, a target may be missing, and a file of one column is the input.
+    for prediction, a target may be missing, and a file of one column is the input. Where the columns are not
+    ``named`` by a person, as those of a folder are not, no other column is taken for the one still missing.
 
     Raises:
         RecipeError: ``data.columns`` names a column that the task does not read, or one header twice.
@@ -32,7 +39,8 @@ def recognise(
     for column in columns:
         if column.name not in mapping:
             mapping |= _by_synonym(column, _free(header, mapping), file=file)
-    mapping |= _remaining(header, columns, mapping)
+    if named:
+        mapping |= _remaining(header, columns, mapping)
     for column in columns:
         if column.required and column.name not in mapping:
             raise _not_found(column, header, mapping, file=file)

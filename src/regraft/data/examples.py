@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from regraft.data.cells import Row, broken
 from regraft.data.columns import check_keys, recognise
 from regraft.data.example import BadRow, Column, Example
-from regraft.data.table import read_header, read_table
+from regraft.data.folders import Root
+from regraft.data.table import Source, find_source, locate, read_header, read_table
 from regraft.errors import DataError
 from regraft.fingerprint import canonical, example_id
 from regraft.recipe import DataOptions
 
 _LISTED = 10  # bad rows in a message
 _LONGEST_REASON = 300  # characters
+_MOST_THREADS = 8  # that open files
+_AHEAD = 32  # rows a thread that are read before they are asked for
 
 
 def read_examples(
@@ -50,7 +57,7 @@ def read_examples(
 def stream_examples(
     path: str, columns: Sequence[Column], options: DataOptions, *, targets: bool = False
 ) -> Iterator[Example | BadRow]:
-    """The rows of a file one at a time, for prediction: nothing is held in memory, a bad row is a value.
+    """The rows of a file one at a time, for prediction: few are held in memory, a bad row is a value.
 
     Raises:
         RecipeError, DataError: as :func:`read_examples`, but for bad rows.
@@ -62,7 +69,29 @@ def stream_examples(
 def find_columns(path: str, columns: Sequence[Column], options: DataOptions, *, targets: bool = True) -> dict[str, str]:
     """Which column of a file is taken for what: the task's name, then the file's."""
     check_keys(columns, options)
-    return recognise(read_header(path, options), columns, options, file=path, targets=targets)
+    source = _source(path, columns)
+    header = read_header(path, options)
+    if source.is_folder and targets and not options.columns:
+        for column in columns:
+            if column.required and not {column.name, *column.synonyms} & set(header):
+                raise _unsaid(source, column.name)
+    return recognise(header, columns, options, file=source.file, targets=targets, named=source.is_table)
+
+
+def _source(path: str, columns: Sequence[Column]) -> Source:
+    """The table or folder; a folder only where a column opens files."""
+    if not any(column.opens for column in columns):
+        locate(path)
+    return find_source(path)
+
+
+def _unsaid(source: Source, name: str) -> DataError:
+    """The error for a folder that does not tell what the task has to know of each image."""
+    told = {"classes": "a folder for each class", "masks": "images and masks", "images": "images alone"}[source.kind]
+    return DataError(
+        f"{source.file} holds {told}; that does not say what the {name!r} of an image is",
+        fix=f"name a table with the columns 'image' and {name!r}, or put one named metadata.csv into the folder",
+    )
 
 
 def _items(
@@ -71,13 +100,56 @@ def _items(
     read = [column for column in columns if column.name in mapping and (targets or column.role == "input")]
     group = options.group if targets else None
     only = {mapping[column.name] for column in read} | ({group} if group is not None else set())
-    for row in read_table(path, options, only=sorted(only)):
-        yield row if isinstance(row, BadRow) else _example(row, read, mapping, group=group, file=path)
+    source = _source(path, columns)
+    rows = read_table(path, options, only=sorted(only))
+    opens = any(column.opens for column in read)
+    root = _root(source, options) if opens else None
+    made = partial(_example, columns=read, mapping=mapping, group=group, source=source, root=root)
+    yield from _in_threads(made, rows) if opens else map(made, rows)
+
+
+def _root(source: Source, options: DataOptions) -> Root:
+    """Where paths in cells start: at ``data.images``, or where the table lies."""
+    if options.images is None:
+        return Root(source.root)
+    folder = locate(options.images, folders=True)
+    if not folder.is_dir():
+        raise DataError(
+            f"data.images = {options.images} is not a folder", fix="name the folder that the paths start in"
+        )
+    return Root(folder)
+
+
+def _in_threads(
+    made: Callable[[Row | BadRow], Example | BadRow], rows: Iterator[Row | BadRow]
+) -> Iterator[Example | BadRow]:
+    """What is made of each row, in their order: files are decoded side by side, and few rows wait."""
+    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="opening")
+    waiting: deque[Future[Example | BadRow]] = deque()
+    try:
+        for row in rows:
+            waiting.append(pool.submit(made, row))
+            if len(waiting) > threads * _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _example(
-    row: Row, columns: Sequence[Column], mapping: Mapping[str, str], *, group: str | None, file: str
+    row: Row | BadRow,
+    *,
+    columns: Sequence[Column],
+    mapping: Mapping[str, str],
+    group: str | None,
+    source: Source,
+    root: Root | None,
 ) -> Example | BadRow:
+    if isinstance(row, BadRow):
+        return row
+    file = os.path.join(source.file, row.values["image"]) if source.is_folder else source.file
     inputs: dict[str, Any] = {}
     target = None
     for column in columns:
@@ -85,7 +157,7 @@ def _example(
         if not column.required and _is_missing(cell):
             continue
         try:
-            value = column.parse(cell)
+            value = _value(column, cell, root)
         except (ValueError, OverflowError) as error:
             return BadRow(file, row.row, mapping[column.name], str(error)[:_LONGEST_REASON])
         if column.role == "input":
@@ -94,6 +166,14 @@ def _example(
             target = value
     belongs = _group(row.values[group]) if group is not None else None
     return Example(example_id(inputs), inputs, target, belongs, file, row.row)
+
+
+def _value(column: Column, cell: Any, root: Root | None) -> Any:
+    """What a cell stands for; a path stands for what is in the file."""
+    value = column.parse(cell)
+    if column.opens is None or root is None or not isinstance(value, str | os.PathLike):
+        return value
+    return column.opens(root.find(os.fspath(value)))
 
 
 def _is_missing(cell: Any) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import Literal, get_args
 
 from regraft.data.cells import Row, shown
 from regraft.data.example import BadRow
@@ -15,8 +14,7 @@ from regraft.errors import DataError
 from regraft.recipe import nearest
 
 _ENDINGS = ".png .jpg .jpeg .jpe .jfif .webp .gif .tif .tiff .bmp .dib .ppm .pgm .pbm .pnm"
-Layout = Literal["classes", "masks", "images"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+LAYOUTS = {"classes": ["image", "label"], "masks": ["image", "mask"], "images": ["image"]}  # and their columns
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _SIDES = {"train": ("train", "training"), "validation": ("validation", "val", "valid"), "test": ("test", "testing")}
@@ -93,7 +91,7 @@ def sides_in(folder: Path, *, file: str) -> dict[str, str]:
     return sides if "train" in sides and whole else {}
 
 
-def layout(folder: Path, *, file: str) -> Layout:
+def layout(folder: Path, *, file: str) -> str:
     """What a folder is: images with masks, a folder per class, or images and nothing more.
 
     Raises:
@@ -114,14 +112,7 @@ def layout(folder: Path, *, file: str) -> Layout:
     )
 
 
-def folder_header(kind: Layout) -> list[str]:
-    """The columns of a folder."""
-    return {"classes": ["image", "label"], "masks": ["image", "mask"], "images": ["image"]}[kind]
-
-
-def folder_rows(
-    folder: Path, kind: Layout, *, file: str, only: Collection[str] | None = None
-) -> Iterator[Row | BadRow]:
+def folder_rows(folder: Path, kind: str, *, file: str, only: Collection[str] | None = None) -> Iterator[Row | BadRow]:
     """A row an image, sorted by path and numbered from 1; its cells are paths that start from the folder."""
     rows = {"classes": _of_classes, "masks": _of_masks, "images": _of_images}[kind](folder)
     for number, found in zip(count(1), rows, strict=False):
@@ -131,11 +122,11 @@ def folder_rows(
             yield BadRow(_spelt(at), number, found.column, reason)
         else:
             cells = {"image": found.path, "label": found.label, "mask": found.mask}
-            wanted = [name for name in folder_header(kind) if only is None or name in only or name == "image"]
+            wanted = [name for name in LAYOUTS[kind] if only is None or name in only or name == "image"]
             yield Row({name: cells[name] for name in wanted}, number)
 
 
-def folder_remarks(folder: Path, kind: Layout, *, file: str) -> list[str]:
+def folder_remarks(folder: Path, kind: str, *, file: str) -> list[str]:
     """What of a folder is passed over."""
     within = ("images", "masks") if kind == "masks" else _classes(folder) if kind == "classes" else ("",)
     files = [found for part in within for found in _walk(folder, part, hidden=True)]

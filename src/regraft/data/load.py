@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from regraft.data.cells import shown
 from regraft.data.example import BadRow, Column, Example, Splits
 from regraft.data.examples import read_examples
+from regraft.data.folders import metadata_in, sides_in
 from regraft.data.split import SIDES, split
+from regraft.data.table import locate, remarks
 from regraft.errors import DataError
 from regraft.recipe import DataOptions, SplitOptions
 
@@ -18,6 +20,7 @@ _NAMED = 3  # examples in a note
 def load_splits(options: DataOptions, columns: Sequence[Column], *, seed: int, stratify: bool) -> Splits:
     """Read the files that the options name and carve from train the sides that have no file.
 
+    For a task that opens files, train may be a folder that holds the folders train, validation and test.
     Equal inputs never lie on two sides: test is left whole, validation gives way to it, train to both. What
     was left out, and what looks wrong, is said in ``notes``.
 
@@ -28,16 +31,32 @@ def load_splits(options: DataOptions, columns: Sequence[Column], *, seed: int, s
     named: dict[str, list[Example]] = {}
     bad: list[BadRow] = []
     mappings: dict[str, dict[str, str]] = {}
-    for side, path in zip(SIDES, (options.train, options.validation, options.test), strict=True):
-        if path is not None:
-            named[side], skipped, mappings[side] = read_examples(path, columns, options)
-            bad.extend(skipped)
-    notes = _leave_out_leaks(named)
+    notes: list[str] = []
+    for side, path in side_paths(options, columns).items():
+        named[side], skipped, mappings[side] = read_examples(path, columns, options)
+        bad.extend(skipped)
+        notes += remarks(path)
+    notes += _leave_out_leaks(named)
     notes += _straddling_groups(named)
     sides = _carve(named, options.split, seed=seed, stratify=stratify)
     for side in SIDES:
         notes += _contradictions(side, sides[side])
     return Splits(sides["train"], sides["validation"], sides["test"], mappings["train"], bad, notes)
+
+
+def side_paths(options: DataOptions, columns: Sequence[Column]) -> dict[str, str]:
+    """Where each side is read from; those that are carved from train are not there.
+
+    Raises:
+        DataError: train is not there, or holds two folders for one side.
+    """
+    sides = {side: getattr(options, side) for side in SIDES}
+    if any(column.opens for column in columns):
+        folder = locate(options.train, folders=True)
+        if folder.is_dir() and metadata_in(folder, file=options.train) is None:
+            inside = sides_in(folder, file=options.train)
+            sides |= {side: path for side, path in inside.items() if side == "train" or sides[side] is None}
+    return {side: path for side, path in sides.items() if path is not None}
 
 
 def _leave_out_leaks(named: dict[str, list[Example]]) -> list[str]:

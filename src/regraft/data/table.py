@@ -1,14 +1,17 @@
-"""Tables: one way to read csv, tsv, JSON lines and parquet, chosen by the file's extension."""
+"""Tables: one way to read csv, tsv, JSON lines and parquet, by the file's extension; and folders of images."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from regraft.data.cells import LONGEST_CELL, Row, broken, shown
 from regraft.data.delimited import delimited_header, delimited_rows
 from regraft.data.example import BadRow
+from regraft.data.folders import LAYOUTS, folder_remarks, folder_rows, layout, metadata_in
 from regraft.data.jsonlines import json_header, json_rows
 from regraft.errors import DataError
 from regraft.recipe import DataOptions, nearest
@@ -22,8 +25,53 @@ EXTENSIONS = (*_DELIMITED, *_JSON, *_PARQUET)
 _MATERIALS = "materials:"
 
 
-def locate(path: str) -> Path:
+@dataclass(frozen=True)
+class Source:
+    """What a recipe means by a path: ``file`` as messages name it, where it lies, and how it is read.
+
+    ``kind`` is the extension of a table, or the layout of a folder. ``root`` is the folder that the paths in its
+    cells start from.
+    """
+
+    file: str
+    path: Path
+    kind: str
+    root: Path
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a file with rows, and columns that its author named."""
+        return self.kind in EXTENSIONS
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether each row is a file of its own."""
+        return self.kind in LAYOUTS
+
+
+def find_source(path: str) -> Source:
+    """The table that a path leads to, or the folder of images.
+
+    Raises:
+        DataError: there is nothing, or nothing that can be read.
+    """
+    found = locate(path, folders=True)
+    if found.is_dir():
+        table = metadata_in(found, file=path)
+        if table is None:
+            return Source(path, found, layout(found, file=path), found)
+        return Source(os.path.join(path, table), found / table, Path(table).suffix, found)
+    kind = Path(path).suffix.lower()
+    if kind in EXTENSIONS:
+        return Source(path, found, kind, found.parent)
+    raise DataError(f"{path}: a file that ends in {kind!r} is not a table that can be read", fix=_NAME_A_FILE)
+
+
+def locate(path: str, *, folders: bool = False) -> Path:
     """The file that a recipe means: ``materials:vader/movie.csv`` lies in the cache, ``~`` is home.
+
+    Args:
+        folders: whether it may be a folder.
 
     Raises:
         DataError: there is no such file, or it is not one that can be read as a table.
@@ -33,7 +81,7 @@ def locate(path: str) -> Path:
         kind = "file" if found.is_file() else "folder" if found.is_dir() else "other" if found.exists() else "none"
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-    if kind == "file":
+    if kind == "file" or (folders and kind == "folder"):
         return found
     if kind == "none":
         raise DataError(f"{path}: there is no such file", fix=_hint_for_missing(path, found))
@@ -48,16 +96,18 @@ def read_header(path: str, options: DataOptions) -> list[str]:
     Raises:
         DataError: the file cannot be read, or a name is empty or there twice; the message names file and row.
     """
-    found, kind = _table(path)
-    if kind in _DELIMITED:
-        names = delimited_header(found, options, file=path)
-    elif kind in _JSON:
-        return json_header(found, options, file=path)  # JSON has no double keys, and "" is a key
+    source = find_source(path)
+    if source.is_folder:
+        return LAYOUTS[source.kind]
+    if source.kind in _JSON:
+        return json_header(source.path, options, file=source.file)  # JSON has no double keys, and "" is a key
+    if source.kind in _DELIMITED:
+        names = delimited_header(source.path, options, file=source.file)
     else:
         from regraft.data.parquet import parquet_header
 
-        names = parquet_header(found, file=path)
-    _check_names(names, path)
+        names = parquet_header(source.path, file=source.file)
+    _check_names(names, source.file)
     return names
 
 
@@ -69,28 +119,29 @@ def read_table(path: str, options: DataOptions, *, only: Collection[str] | None 
     Raises:
         DataError: the file as a whole cannot be read; the message names file and row.
     """
-    found, kind = _table(path)
-    if kind in _JSON:
-        yield from json_rows(found, options, file=path, only=only)
+    source = find_source(path)
+    if source.is_folder:
+        yield from folder_rows(source.path, source.kind, file=source.file, only=only)
+        return
+    if source.kind in _JSON:
+        yield from json_rows(source.path, options, file=source.file, only=only)
         return
     read_header(path, options)
-    if kind in _DELIMITED:
-        yield from delimited_rows(found, options, file=path, only=only)
+    if source.kind in _DELIMITED:
+        yield from delimited_rows(source.path, options, file=source.file, only=only)
     else:
         from regraft.data.parquet import parquet_rows
 
-        yield from parquet_rows(found, file=path, only=only)
+        yield from parquet_rows(source.path, file=source.file, only=only)
+
+
+def remarks(path: str) -> list[str]:
+    """What a folder holds that is not read."""
+    source = find_source(path)
+    return folder_remarks(source.path, source.kind, file=source.file) if source.is_folder else []
 
 
 _NAME_A_FILE = f"name a table: a file that ends in {', '.join(EXTENSIONS)}"
-
-
-def _table(path: str) -> tuple[Path, str]:
-    kind = Path(path).suffix.lower()
-    if kind in EXTENSIONS:
-        return locate(path), kind
-    locate(path)  # a missing file or a folder says so first
-    raise DataError(f"{path}: a file that ends in {kind!r} is not a table that can be read", fix=_NAME_A_FILE)
 
 
 def _check_names(names: Sequence[str], file: str) -> None:
