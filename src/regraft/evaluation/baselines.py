@@ -14,7 +14,8 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.linear_model import RidgeCV
 
-from regraft.evaluation.metrics import Array, Floats, Kind, row_log_loss
+from regraft.evaluation.metrics import Kind, row_log_loss
+from regraft.evaluation.weighted import Array, Floats
 from regraft.fingerprint import draw
 
 _PENALTIES = (
@@ -36,7 +37,13 @@ def majority(kind: Kind, train_target: Array, n: int, classes: int) -> Floats:
 
     Frequencies instead of a bare decision, so that log-loss and calibration are defined; the decision is the
     same. ``classes`` is c, or d for numbers.
+
+    For boxes: in each image the mean box of each class, scored by the share of the objects that are of it
+    ``[n, c, 6]``. For masks see ``majority_masks``.
     """
+    assert kind != "masks", "majority_masks"
+    if kind == "boxes":
+        return np.tile(_mean_boxes(train_target, classes), (n, 1, 1))
     if len(train_target) == 0:
         constant = np.full(classes, {"classes": 1 / classes, "labels": 0.5, "numbers": 0.0}[kind])
     elif kind == "classes":
@@ -44,6 +51,29 @@ def majority(kind: Kind, train_target: Array, n: int, classes: int) -> Floats:
     else:
         constant = train_target.mean(axis=0, dtype=np.float64)
     return np.tile(constant, (n, 1))
+
+
+def majority_masks(train_target: Array, test_target: Array) -> Array:
+    """The pixels ``[n, c, c]`` of answering everywhere with the class of most pixels in training.
+
+    Both targets are pixels of each true class, ``[n, c]``.
+    """
+    images, classes = test_target.shape
+    decided = np.zeros((images, classes, classes), dtype=np.int64)
+    if classes:
+        decided[:, :, train_target.sum(axis=0).argmax() if len(train_target) else 0] = test_target
+    return decided
+
+
+def _mean_boxes(train_target: Array, classes: int) -> Floats:
+    """A detection for each class ``[c, 6]``; of a class without objects, none. Crowds do not count."""
+    objects = np.concatenate([np.empty((0, 6)), *(np.asarray(each).reshape(-1, 6) for each in train_target)])
+    objects = objects[objects[:, 5] == 0]
+    found = np.column_stack([np.zeros((classes, 4)), np.full(classes, -1.0), np.arange(classes)])
+    for label in np.unique(objects[:, 4]).astype(np.int64):
+        mine = objects[objects[:, 4] == label]
+        found[label, :5] = [*mine[:, :4].mean(axis=0), len(mine) / len(objects)]
+    return found
 
 
 def linear_probe(
@@ -54,7 +84,12 @@ def linear_probe(
     Logistic regression for classes, one for each label for labels, ridge regression for numbers. How strongly
     the weights are held back is chosen on the training rows alone: by 5-fold stratified cross-validated
     log-loss, or by the exact leave-one-out error of ridge regression.
+
+    Raises:
+        ValueError: of boxes and masks, of which there are many in an example.
     """
+    if kind in {"boxes", "masks"}:
+        raise ValueError(f"a linear probe answers once for an example; it is not defined for {kind}")
     if len(train_features) < 3 or (kind == "classes" and len(np.unique(train_target)) < 2):
         return majority(kind, train_target, len(test_features), classes)
     train, test = _standardised(train_features, test_features)

@@ -11,10 +11,12 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, softmax
 
-from regraft.evaluation.metrics import BINS, Array, Floats, Kind, bin_of, confidences
+from regraft.evaluation.metrics import BINS, Kind, bin_of, confidences
 from regraft.evaluation.room import CHUNK, room
+from regraft.evaluation.weighted import Array, Floats
 
 COLDEST, HOTTEST = 0.05, 20.0
+_PROBABLE = ("classes", "labels")  # the kinds whose scores are probabilities
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,11 @@ class Bin:
 
 
 def probabilities(logits: Array, kind: Kind, *, temperature: float = 1.0) -> Floats:
-    """Logits ``[n, c]`` as probabilities: softmax for classes, sigmoids for labels; numbers stay. In a file if many."""
-    if kind == "numbers":
+    """Logits ``[n, c]`` as probabilities: softmax for classes, sigmoids for labels. In a file if many.
+
+    What comes from no logits stays: numbers, boxes, and the pixels of masks.
+    """
+    if kind not in _PROBABLE:
         return np.asarray(logits, dtype=np.float64)
     found = room(logits.shape[0], logits.shape[1], np.float64)
     for start in range(0, len(logits), CHUNK):
@@ -41,11 +46,13 @@ def probabilities(logits: Array, kind: Kind, *, temperature: float = 1.0) -> Flo
 def fit_temperature(logits: Array, target: Array, kind: Kind) -> float:
     """The temperature, one for all labels, that minimises the log-loss of held-out rows; 0.05 to 20.
 
-    It is 1, which changes nothing, where the rows cannot tell: without rows, for numbers, and if every
+    It is 1, which changes nothing, where the rows cannot tell: without rows, without probabilities, and if every
     decision is right, since then the loss falls for ever as the temperature does.
     """
+    if kind not in _PROBABLE or len(logits) == 0:
+        return 1.0
     values = np.asarray(logits, dtype=np.float64)
-    if kind == "numbers" or len(values) == 0 or _all_right(kind, values, target):
+    if _all_right(kind, values, target):
         return 1.0
     found = minimize_scalar(
         lambda power: _loss(kind, values / np.exp(power), target),

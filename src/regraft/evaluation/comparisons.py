@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.evaluation.intervals import affordable, percentiles, resampled_weights
-from regraft.evaluation.metrics import Array, Floats, Mean, Metric, Statistic, find_metric, kind_of, measure
+from regraft.evaluation.metrics import Mean, Metric, find_metric, kind_of, measure
+from regraft.evaluation.weighted import Array, Floats, Statistic
 from regraft.fingerprint import draw
 
 SHUFFLES = 9_999
@@ -108,11 +109,21 @@ def _randomisation_p(
     if isinstance(tuned, Mean) and isinstance(other, Mean):
         differences = _signed_means(tuned.values - other.values, rng)
     else:
-        both = metric.function(np.concatenate([target, target]), np.concatenate([scores, baseline_scores]))
+        both = metric.function(np.concatenate([target, target]), _joined(scores, baseline_scores))
         shuffles = affordable(metric, scores, wanted=SHUFFLES, fewest=_FEWEST_SHUFFLES, work=4)
         differences = _swapped_differences(both, len(target), shuffles, rng)
     hits = int((np.abs(differences) >= observed * (1 - 1e-9) - 1e-12).sum())
     return (1 + hits) / (1 + len(differences))
+
+
+def _joined(scores: Array, baseline_scores: Array) -> Array:
+    """Both systems' answers, one after the other; where one gives fewer detections of an image, the rest are none."""
+    short = scores.shape[1] - baseline_scores.shape[1]
+    if scores.ndim != 3 or short == 0:
+        return np.concatenate([scores, baseline_scores])
+    room = ((0, 0), (0, max(0, -short)), (0, 0)), ((0, 0), (0, max(0, short)), (0, 0))
+    filled = [np.pad(each, by, constant_values=-1) for each, by in zip((scores, baseline_scores), room, strict=True)]
+    return np.concatenate(filled)
 
 
 def _signed_means(gaps: Floats, rng: np.random.Generator) -> Floats:

@@ -8,14 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from regraft.evaluation.metrics import Array, Floats, Metric, find_metric, kind_of, measure
+from regraft.evaluation.metrics import Metric, find_metric, kind_of, measure
+from regraft.evaluation.weighted import Array, Floats, Statistic
 from regraft.fingerprint import draw
 
 _BLOCK = 200_000  # weights made at once: 1.6 MB, which stay in the processor's cache
-_AFFORDABLE = 300_000_000  # weights times classes for one metric: a few seconds
+_AFFORDABLE = 300_000_000  # weights times classes, or detections of an image, for one metric: a few seconds
 _FEWEST = 200
 
-_SHARES = {"accuracy", "balanced_accuracy", "macro_f1", "micro_f1"}  # 1 where every row is right
+# 1 where every row is right, 0 where every row is wrong.
+_SHARES = {
+    *("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "precision", "recall", "f1"),
+    *("recall_100", "pixel_accuracy", "mean_accuracy", "mean_iou", "mean_dice", "iou", "dice"),
+}
+_PRECISIONS = {"map", "map_50", "map_75", "ap", "ap_50"}
 
 
 @dataclass(frozen=True)
@@ -27,17 +33,28 @@ class Estimate:
     high: float
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How intervals and tests are drawn."""
+
+    resamples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+
+
 def bootstrap(
     names: Sequence[str], target: Array, scores: Array, *, resamples: int, confidence: float, seed: int
 ) -> dict[str, Estimate]:
     """Each metric with its percentile bootstrap interval over rows (Efron, 1979).
 
-    All metrics see the same resamples, which are a pure function of ``seed``. Where AUC or Spearman has to be
-    sorted out for many classes and rows (above 3e8 weights in all), it uses the first of the resamples only,
-    never fewer than 200. Resamples in which a metric is undefined are left out of its interval.
+    All metrics see the same resamples, which are a pure function of ``seed``. Where AUC, Spearman or average precision
+    has to be sorted out for many rows and classes or detections (above 3e8 weights in all), it uses the first of the
+    resamples only, never fewer than 200. Resamples in which a metric is undefined are left out of its interval.
 
-    Where every row is right, or every row wrong, accuracy and F1 have the Wilson interval of that share instead, and
-    the ends of AUC are undefined: resamples of equal rows are equal.
+    Where every row is right, or every row wrong, accuracy, F1, recall and overlap have the Wilson interval of that
+    share of rows instead, and the ends of AUC are undefined: resamples of equal rows are equal. Average precision is
+    never above recall, so where it is 0 it has the same upper end; where it is 1 its ends are undefined, since a
+    single bad image may spoil any part of it.
 
     Raises:
         RecipeError: a name is not a metric for this kind of answers.
@@ -50,7 +67,32 @@ def bootstrap(
     return {name: _estimate(name, values[name], drawn[name], len(target), confidence) for name in names}
 
 
-def wilson(share: float, rows: int, confidence: float) -> tuple[float, float]:
+def bootstrap_columns(
+    names: Sequence[str],
+    statistic: Statistic,
+    *,
+    rows: int,
+    cases: Sequence[float],
+    work: int,
+    sampling: Sampling,
+) -> list[Estimate]:
+    """Each column ``[k]`` of a statistic with its interval, over the resamples that ``bootstrap`` sees.
+
+    Args:
+        names: of the columns; the same name may come often.
+        statistic: weights ``[b, rows]`` to values ``[b, k]``.
+        cases: how many cases each column is a share of.
+        work: how many numbers one weighting has to look at; for many there are fewer resamples.
+    """
+    count = min(sampling.resamples, max(_FEWEST, _AFFORDABLE // max(1, work)))
+    values = statistic(np.ones((1, rows)))[0]
+    blocks = resampled_weights(rows, resamples=count, seed=sampling.seed)
+    drawn = np.concatenate([statistic(weights) for weights in blocks])
+    columns = zip(names, values, drawn.T, cases, strict=True)
+    return [_estimate(name, float(value), column, of, sampling.confidence) for name, value, column, of in columns]
+
+
+def wilson(share: float, rows: float, confidence: float) -> tuple[float, float]:
     """The score interval of a share of so many rows (Wilson, 1927); it has a width where all rows agree."""
     z = float(norm.ppf((1 + confidence) / 2))
     centre = (share + z * z / (2 * rows)) / (1 + z * z / rows)
@@ -58,13 +100,13 @@ def wilson(share: float, rows: int, confidence: float) -> tuple[float, float]:
     return (0.0 if share == 0 else centre - reach), (1.0 if share == 1 else centre + reach)
 
 
-def _estimate(name: str, value: float, drawn: Floats, rows: int, confidence: float) -> Estimate:
+def _estimate(name: str, value: float, drawn: Floats, rows: float, confidence: float) -> Estimate:
     """Resampling rows that are all right, or all wrong, shows no spread: then the share of right rows decides."""
     low, high = percentiles(drawn, confidence)
     if low == high == value and value in {0.0, 1.0}:
-        if name in _SHARES:
+        if name in _SHARES or (name in _PRECISIONS and value == 0):
             low, high = wilson(value, rows, confidence)
-        elif name == "auc":
+        elif name == "auc" or name in _PRECISIONS:
             low = high = float("nan")
     return Estimate(value, low, high)
 
@@ -93,7 +135,7 @@ def affordable(metric: Metric, scores: Array, *, wanted: int, fewest: int, work:
 
     ``work`` is how many times the rows one such weighting has to look at.
     """
-    weights = work * (scores.size if metric.per_column else len(scores))
+    weights = work * len(scores) * (scores.shape[1] if metric.per_column else 1)
     return min(wanted, max(fewest, _AFFORDABLE // weights))
 
 

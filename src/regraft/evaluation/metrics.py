@@ -11,13 +11,20 @@ The kind of answers is told by the target's type:
     classes   int   [n]        probabilities [n, c]
     labels    bool  [n, c]     probabilities [n, c]
     numbers   float [n, d]     values        [n, d]
+    boxes     object [n]       detections    [n, K, 6]
+    masks     int   [n, c]     pixels        [n, c, c]
+
+A row of boxes is an image. Its truth is an array ``[m, 6]``: corners x1, y1, x2, y2 (their unit does not matter, as
+overlap does not depend on it), label, and 1 for a crowd; its detections are corners, score, label, with a score below
+0 where there is none. A row of masks is an image too: the pixels of each true class, and the pixels of true class i
+that were decided as class j.
 
 What is undefined (AUC of a single class, the correlation with a constant) is nan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,21 +33,30 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from regraft.errors import RecipeError
+from regraft.evaluation.detection import THRESHOLDS, mean_average_precision, recall_100
+from regraft.evaluation.segmentation import mean_over_classes, pixel_accuracy
+from regraft.evaluation.weighted import Array, Floats, Statistic, mean_defined, ratio, totals
 from regraft.recipe import nearest
 
 Kind = Literal["classes", "labels", "numbers", "boxes", "masks"]
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
-Statistic = Callable[[Floats], Floats]
 
 BINS = 15
+
+_AT_75 = 5  # of the thresholds of overlap
+_TIES: dict[Kind, str] = {
+    "classes": "log_loss",
+    "labels": "log_loss",
+    "numbers": "mse",
+    "boxes": "map",
+    "masks": "pixel_accuracy",
+}
 
 
 @dataclass(frozen=True)
 class Metric:
     """One metric: ``function(target, scores)`` prepares it, the statistic it returns takes weights.
 
-    ``per_column`` says that its time grows with the number of classes.
+    ``per_column`` says that its time grows with the number of classes, or of detections of an image.
     """
 
     name: str
@@ -57,14 +73,18 @@ class Mean:
     values: Floats
 
     def __call__(self, weights: Floats) -> Floats:
-        return _ratio(_totals(weights, self.values), weights.sum(axis=1))
+        return ratio(totals(weights, self.values), weights.sum(axis=1))
 
 
 def kind_of(target: Array) -> Kind:
     """The kind of answers, told by the target's type."""
+    if target.dtype == np.object_:
+        return "boxes"
     if target.dtype == np.bool_:
         return "labels"
-    return "classes" if np.issubdtype(target.dtype, np.integer) else "numbers"
+    if np.issubdtype(target.dtype, np.integer):
+        return "masks" if target.ndim == 2 else "classes"
+    return "numbers"
 
 
 def metrics_for(kind: Kind) -> tuple[str, ...]:
@@ -98,6 +118,12 @@ def measure(names: Sequence[str], target: Array, scores: Array) -> dict[str, flo
         return {metric.name: float("nan") for metric in metrics}
     ones = np.ones((1, len(target)))
     return {metric.name: float(metric.function(target, scores)(ones)[0]) for metric in metrics}
+
+
+def tie_of(kind: Kind, values: Mapping[str, float]) -> float:
+    """What decides between two models of equal primary metric, larger for better; nan where it is undefined."""
+    name = _TIES[kind]
+    return values[name] if METRICS[name].higher_is_better else -values[name]
 
 
 def answers(target: Array, scores: Array) -> Array:
@@ -136,13 +162,13 @@ def _accuracy(target: Array, scores: Array) -> Statistic:
 def _balanced_accuracy(target: Array, scores: Array) -> Statistic:
     truth, decision = memberships(target, scores)
     hit = truth.multiply(decision).tocsr()
-    return lambda weights: _mean_defined(_ratio(weights @ hit, weights @ truth))
+    return lambda weights: mean_defined(ratio(weights @ hit, weights @ truth))
 
 
 def _macro_f1(target: Array, scores: Array) -> Statistic:
     truth, decision = memberships(target, scores)
     hit, both = truth.multiply(decision).tocsr(), (truth + decision).tocsr()
-    return lambda weights: _mean_defined(_ratio(2 * (weights @ hit), weights @ both))
+    return lambda weights: mean_defined(ratio(2 * (weights @ hit), weights @ both))
 
 
 def _micro_f1(target: Array, scores: Array) -> Statistic:
@@ -151,7 +177,7 @@ def _micro_f1(target: Array, scores: Array) -> Statistic:
     decision = answers(target, scores)
     hit = 2.0 * (target & decision).sum(axis=1)
     both = target.sum(axis=1) + decision.sum(axis=1).astype(np.float64)
-    return lambda weights: _ratio(_totals(weights, hit), _totals(weights, both))
+    return lambda weights: ratio(totals(weights, hit), totals(weights, both))
 
 
 def memberships(target: Array, scores: Array) -> tuple[Any, Any]:
@@ -172,7 +198,7 @@ def _auc(target: Array, scores: Array) -> Statistic:
         curves = [_auc_of(target == 1, scores[:, 1])]
     else:
         curves = [_auc_of(target == k, scores[:, k]) for k in range(scores.shape[1])]
-    return lambda weights: _mean_defined(np.stack([curve(weights) for curve in curves], axis=1))
+    return lambda weights: mean_defined(np.stack([curve(weights) for curve in curves], axis=1))
 
 
 def _auc_of(positive: Array, score: Array) -> Statistic:
@@ -190,7 +216,7 @@ def _auc_of(positive: Array, score: Array) -> Statistic:
             ones, zeros = np.add.reduceat(ones, starts, axis=1), zeros[:, ends]
             zeros[:, 1:] = (zeros[:, 1:] + zeros[:, :-1]) / 2
             zeros[:, 0] /= 2
-        return _ratio(np.einsum("bn,bn->b", ones, zeros), all_ones * all_zeros)
+        return ratio(np.einsum("bn,bn->b", ones, zeros), all_ones * all_zeros)
 
     return statistic
 
@@ -206,7 +232,7 @@ def _ece(target: Array, scores: Array) -> Statistic:
     entries = ((right - confidence).ravel(), (rows, bin_of(confidence).ravel()))
     gaps = sparse.csr_array(entries, shape=(len(target), BINS))
     columns = confidence.shape[1]
-    return lambda weights: _ratio(np.abs(weights @ gaps).sum(axis=1), columns * weights.sum(axis=1))
+    return lambda weights: ratio(np.abs(weights @ gaps).sum(axis=1), columns * weights.sum(axis=1))
 
 
 def _mse(target: Array, scores: Array) -> Statistic:
@@ -224,8 +250,8 @@ def _r2(target: Array, scores: Array) -> Statistic:
 
     def statistic(weights: Floats) -> Floats:
         total = weights.sum(axis=1, keepdims=True)
-        variance = _totals(weights, truth**2) / total - (_totals(weights, truth) / total) ** 2
-        return _mean_defined(1 - _ratio(_totals(weights, error**2) / total, _positive(variance)))
+        variance = totals(weights, truth**2) / total - (totals(weights, truth) / total) ** 2
+        return mean_defined(1 - ratio(totals(weights, error**2) / total, _positive(variance)))
 
     return statistic
 
@@ -235,17 +261,17 @@ def _pearson(target: Array, scores: Array) -> Statistic:
 
     def statistic(weights: Floats) -> Floats:
         total = weights.sum(axis=1, keepdims=True)
-        x, y = _totals(weights, truth) / total, _totals(weights, guess) / total
-        covariance = _totals(weights, truth * guess) / total - x * y
-        variances = [_totals(weights, each**2) / total - mean**2 for each, mean in ((truth, x), (guess, y))]
-        return _mean_defined(_ratio(covariance, np.sqrt(_positive(variances[0]) * _positive(variances[1]))))
+        x, y = totals(weights, truth) / total, totals(weights, guess) / total
+        covariance = totals(weights, truth * guess) / total - x * y
+        variances = [totals(weights, each**2) / total - mean**2 for each, mean in ((truth, x), (guess, y))]
+        return mean_defined(ratio(covariance, np.sqrt(_positive(variances[0]) * _positive(variances[1]))))
 
     return statistic
 
 
 def _spearman(target: Array, scores: Array) -> Statistic:
     columns = [_spearman_of(target[:, k], scores[:, k]) for k in range(target.shape[1])]
-    return lambda weights: _mean_defined(np.stack([column(weights) for column in columns], axis=1))
+    return lambda weights: mean_defined(np.stack([column(weights) for column in columns], axis=1))
 
 
 def _spearman_of(target: Array, score: Array) -> Statistic:
@@ -254,7 +280,7 @@ def _spearman_of(target: Array, score: Array) -> Statistic:
     def statistic(weights: Floats) -> Floats:
         x, y = rank_target(weights), rank_score(weights)
         covariance, across, down = (np.einsum("bn,bn,bn->b", weights, a, b) for a, b in ((x, y), (x, x), (y, y)))
-        return _ratio(covariance, np.sqrt(across * down))
+        return ratio(covariance, np.sqrt(across * down))
 
     return statistic
 
@@ -297,27 +323,6 @@ def _positive(variance: Floats) -> Floats:
     return np.where(variance > 1e-12, variance, 0.0)
 
 
-def _totals(weights: Floats, values: Floats) -> Floats:
-    """Weighted sums over rows: ``[b]``, or ``[b, d]``.
-
-    Not ``@``: for such narrow products, the threads of BLAS cost more than they bring.
-    """
-    return np.asarray(np.einsum("bn,n...->b...", weights, values))
-
-
-def _ratio(above: Array, below: Array) -> Floats:
-    """``above / below``, nan where ``below`` is zero."""
-    out = np.full(np.broadcast_shapes(above.shape, below.shape), np.nan)
-    np.divide(above, below, out=out, where=below > 0)
-    return out
-
-
-def _mean_defined(values: Floats) -> Floats:
-    """The mean of each row ``[b, k]`` over what is defined in it."""
-    defined = np.isfinite(values)
-    return _ratio(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1))
-
-
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -333,5 +338,13 @@ METRICS: dict[str, Metric] = {
         Metric("r2", ("numbers",), True, _r2),
         Metric("spearman", ("numbers",), True, _spearman, per_column=True),
         Metric("pearson", ("numbers",), True, _pearson),
+        Metric("map_50", ("boxes",), True, mean_average_precision(0), per_column=True),
+        Metric("map", ("boxes",), True, mean_average_precision(*range(len(THRESHOLDS))), per_column=True),
+        Metric("map_75", ("boxes",), True, mean_average_precision(_AT_75), per_column=True),
+        Metric("recall_100", ("boxes",), True, recall_100),
+        Metric("mean_iou", ("masks",), True, mean_over_classes(lambda pixels: pixels.iou)),
+        Metric("mean_dice", ("masks",), True, mean_over_classes(lambda pixels: pixels.dice)),
+        Metric("pixel_accuracy", ("masks",), True, pixel_accuracy),
+        Metric("mean_accuracy", ("masks",), True, mean_over_classes(lambda pixels: pixels.recall)),
     )
 }

@@ -13,19 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from regraft.evaluation.by_label import per_label
 from regraft.evaluation.calibration import fit_temperature, probabilities, reliability_curve
 from regraft.evaluation.comparisons import Comparison, compare, verdict
-from regraft.evaluation.intervals import Estimate, bootstrap
-from regraft.evaluation.metrics import (
-    Array,
-    Floats,
-    Kind,
-    answers,
-    find_metric,
-    measure,
-    memberships,
-    metrics_for,
-)
+from regraft.evaluation.curves import precision_recall
+from regraft.evaluation.intervals import Estimate, Sampling, bootstrap
+from regraft.evaluation.metrics import Kind, answers, find_metric, measure, metrics_for
+from regraft.evaluation.weighted import Array, Floats
 
 _LARGEST_MATRIX = 50
 _WORST = 20
@@ -47,19 +41,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is right, and what the model gave: logits ``[n, c]`` (for numbers, values ``[n, d]``)."""
+    """What is right, and what the model gave: logits ``[n, c]``, or what is no probability as metrics take it."""
 
     target: Array
     logits: Array
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How intervals and tests are drawn."""
-
-    resamples: int = 1000
-    confidence: float = 0.95
-    seed: int = 0
 
 
 def score(kind: Kind, primary: str, *, target: Array, scores: Array, sampling: Sampling) -> Scores:
@@ -117,7 +102,8 @@ def compose(
         "comparison": _deciding(comparisons, len(test.target)),
         "comparisons": [_with_verdict(each, len(test.target)) for each in comparisons],
         "confusion": _confusion(kind, labels, test.target, final),
-        "per_label": _per_label(kind, labels, test.target, final),
+        "per_label": per_label(kind, labels, test.target, final, sampling),
+        "curves": precision_recall(kind, labels, test.target, final),
         "calibration": _calibration(kind, test, temperature),
     })  # fmt: skip
     return content
@@ -158,7 +144,12 @@ def _with_verdict(comparison: Comparison, rows: int) -> dict[str, Any]:
 
 
 def _confusion(kind: Kind, labels: Sequence[str], target: Array, scores: Floats) -> dict[str, Any] | None:
-    """Truth by decision; the matrix itself for up to 50 classes, and the most frequent mistakes always."""
+    """Truth by decision; the matrix itself for up to 50 classes, and the most frequent mistakes always.
+
+    For masks, the shares of all pixels.
+    """
+    if kind == "masks":
+        return _confused_pixels(labels, scores)
     if kind != "classes":
         return None
     count = len(labels)
@@ -177,26 +168,14 @@ def _confusion(kind: Kind, labels: Sequence[str], target: Array, scores: Floats)
     }
 
 
-def _per_label(kind: Kind, labels: Sequence[str], target: Array, scores: Floats) -> list[dict[str, Any]] | None:
-    """Precision and recall of each label on its own; null where it never occurs or is never chosen."""
-    if kind == "numbers":
-        return None
-    truth, decision = memberships(target, scores)
-    hit, support, chosen = (each.sum(axis=0) for each in (truth.multiply(decision), truth, decision))
-    return [
-        {
-            "label": label,
-            "support": int(support[k]),
-            "precision": hit[k] / chosen[k] if chosen[k] else None,
-            "recall": hit[k] / support[k] if support[k] else None,
-            "f1": 2 * hit[k] / (support[k] + chosen[k]) if support[k] + chosen[k] else None,
-        }
-        for k, label in enumerate(labels)
-    ]
+def _confused_pixels(labels: Sequence[str], scores: Array) -> dict[str, Any]:
+    counts = scores.sum(axis=0)
+    shown = len(labels) <= _LARGEST_MATRIX and counts.sum() > 0
+    return {"labels": list(labels), "matrix": counts / counts.sum() if shown else None}
 
 
 def _calibration(kind: Kind, test: Outputs, temperature: float) -> dict[str, Any] | None:
-    if kind == "numbers":
+    if kind not in {"classes", "labels"}:
         return None
     before, after = (probabilities(test.logits, kind, temperature=each) for each in (1.0, temperature))
     return {

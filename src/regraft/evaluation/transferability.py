@@ -15,7 +15,8 @@ from scipy import linalg
 from scipy.stats import kendalltau
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-from regraft.evaluation.metrics import Array, Floats, Kind, find_metric, measure
+from regraft.evaluation.metrics import Kind, find_metric, measure
+from regraft.evaluation.weighted import Array, Floats
 
 _NEIGHBOURS = (1, 3, 5, 11, 21, 51)
 _BLOCK = 1_000  # rows whose similarities to all others are held at once
