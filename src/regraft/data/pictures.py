@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import io
 import os
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -235,6 +236,8 @@ def _plain_reasons() -> Iterator[None]:
         said = " ".join(str(error).split())[:150]
         if "truncated" in said.lower() or isinstance(error, EOFError):
             raise ValueError(_TRUNCATED) from None
+        if isinstance(error, struct.error) or isinstance(error.__cause__, struct.error | LookupError | TypeError):
+            raise ValueError("is damaged or cut off: its header makes no sense") from None
         raise ValueError(f"is damaged, or of a kind that cannot be read: {said or type(error).__name__}") from None
 
 
