@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
-NotNegative = Annotated[float, Field(ge=0)]
+Alpha = Annotated[float, Field(ge=0, le=100)]
 
 # What a policy turns on where a recipe says nothing else: flip, crop, colour.
 _POLICIES = {"none": (0.0, 1.0, 0.0), "light": (0.5, 0.5, 0.2), "trivial": (0.5, 0.5, 0.0), "rand": (0.5, 0.5, 0.0)}
@@ -48,8 +48,8 @@ class ImageAugmentation:
     blur: Annotated[float, Field(ge=0, le=20)] = 0.0
     noise: Share = 0.0
     erase: Share = 0.0
-    mixup: NotNegative = 0.0
-    cutmix: NotNegative = 0.0
+    mixup: Alpha = 0.0
+    cutmix: Alpha = 0.0
     mosaic: Share = 0.0
     magnitude: Annotated[int, Field(ge=0, le=30)] = 9
     operations: Annotated[int, Field(ge=1, le=8)] = 2
