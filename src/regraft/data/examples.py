@@ -88,9 +88,10 @@ def _source(path: str, columns: Sequence[Column]) -> Source:
 def _unsaid(source: Source, name: str) -> DataError:
     """The error for a folder that does not tell what the task has to know of each image."""
     told = {"classes": "a folder for each class", "masks": "images and masks", "images": "images alone"}[source.kind]
+    others = "; or name annotations in COCO, YOLO or VOC form" if name in {"objects", "mask"} else ""
     return DataError(
         f"{source.file} holds {told}; that does not say what the {name!r} of an image is",
-        fix=f"name a table with the columns 'image' and {name!r}, or put one named metadata.csv into the folder",
+        fix=f"name a table with the columns 'image' and {name!r}, or put one named metadata.csv into it{others}",
     )
 
 

@@ -16,7 +16,7 @@ from regraft.recipe import nearest
 _ENDINGS = ".png .jpg .jpeg .jpe .jfif .webp .gif .tif .tiff .bmp .dib .ppm .pgm .pbm .pnm"
 LAYOUTS = {"classes": ["image", "label"], "masks": ["image", "mask"], "images": ["image"]}  # and their columns
 
-_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "_annotations.coco.json")
 _SIDES = {"train": ("train", "training"), "validation": ("validation", "val", "valid"), "test": ("test", "testing")}
 _COMPARED = 300  # names in a folder up to which the nearest is looked for
 _NAMED = 3  # files in a note

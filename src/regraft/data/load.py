@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -55,6 +56,8 @@ def side_paths(options: DataOptions, columns: Sequence[Column]) -> dict[str, str
         folder = locate(options.train, folders=True)
         if folder.is_dir() and metadata_in(folder, file=options.train) is None:
             inside = sides_in(folder, file=options.train)
+            if not inside and (folder / "images").is_dir():  # as YOLO's are
+                inside = sides_in(folder / "images", file=os.path.join(options.train, "images"))
             sides |= {side: path for side, path in inside.items() if side == "train" or sides[side] is None}
     return {side: path for side, path in sides.items() if path is not None}
 

@@ -1,4 +1,7 @@
-"""Tables: one way to read csv, tsv, JSON lines and parquet, by the file's extension; and folders of images."""
+"""Tables: one way to read csv, tsv, JSON lines and parquet, by the file's extension.
+
+To those who have images, a folder and annotations in COCO, YOLO or VOC form are tables too.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from regraft.data import annotations
 from regraft.data.cells import LONGEST_CELL, Row, broken, shown
 from regraft.data.delimited import delimited_header, delimited_rows
 from regraft.data.example import BadRow
@@ -29,8 +33,8 @@ _MATERIALS = "materials:"
 class Source:
     """What a recipe means by a path: ``file`` as messages name it, where it lies, and how it is read.
 
-    ``kind`` is the extension of a table, or the layout of a folder. ``root`` is the folder that the paths in its
-    cells start from.
+    ``kind`` is the extension of a table, the layout of a folder, or the kind of its annotations. ``root`` is the
+    folder that the paths in its cells start from.
     """
 
     file: str
@@ -56,15 +60,18 @@ def find_source(path: str) -> Source:
         DataError: there is nothing, or nothing that can be read.
     """
     found = locate(path, folders=True)
+    suffix = Path(path).suffix.lower()
+    if found.is_file() and suffix in EXTENSIONS:
+        return Source(path, found, suffix, found.parent)
+    table = metadata_in(found, file=path)
+    if table is not None:
+        return find_source(os.path.join(path, table))
+    annotated = annotations.kind(found)
+    if annotated is not None:
+        return Source(path, found, annotated, annotations.root(found))
     if found.is_dir():
-        table = metadata_in(found, file=path)
-        if table is None:
-            return Source(path, found, layout(found, file=path), found)
-        return Source(os.path.join(path, table), found / table, Path(table).suffix, found)
-    kind = Path(path).suffix.lower()
-    if kind in EXTENSIONS:
-        return Source(path, found, kind, found.parent)
-    raise DataError(f"{path}: a file that ends in {kind!r} is not a table that can be read", fix=_NAME_A_FILE)
+        return Source(path, found, layout(found, file=path), found)
+    raise DataError(f"{path}: a file that ends in {suffix!r} is not a table that can be read", fix=_NAME_A_FILE)
 
 
 def locate(path: str, *, folders: bool = False) -> Path:
@@ -99,6 +106,8 @@ def read_header(path: str, options: DataOptions) -> list[str]:
     source = find_source(path)
     if source.is_folder:
         return LAYOUTS[source.kind]
+    if not source.is_table:
+        return annotations.header(source.path, file=source.file)
     if source.kind in _JSON:
         return json_header(source.path, options, file=source.file)  # JSON has no double keys, and "" is a key
     if source.kind in _DELIMITED:
@@ -122,17 +131,12 @@ def read_table(path: str, options: DataOptions, *, only: Collection[str] | None 
     source = find_source(path)
     if source.is_folder:
         yield from folder_rows(source.path, source.kind, file=source.file, only=only)
-        return
-    if source.kind in _JSON:
+    elif not source.is_table:
+        yield from annotations.rows(source.path, file=source.file, only=only)
+    elif source.kind in _JSON:
         yield from json_rows(source.path, options, file=source.file, only=only)
-        return
-    read_header(path, options)
-    if source.kind in _DELIMITED:
-        yield from delimited_rows(source.path, options, file=source.file, only=only)
     else:
-        from regraft.data.parquet import parquet_rows
-
-        yield from parquet_rows(source.path, file=source.file, only=only)
+        yield from _named_rows(source, options, only)
 
 
 def remarks(path: str) -> list[str]:
@@ -142,6 +146,17 @@ def remarks(path: str) -> list[str]:
 
 
 _NAME_A_FILE = f"name a table: a file that ends in {', '.join(EXTENSIONS)}"
+
+
+def _named_rows(source: Source, options: DataOptions, only: Collection[str] | None) -> Iterator[Row | BadRow]:
+    """The rows of a table with a header, which is looked at first."""
+    read_header(source.file, options)
+    if source.kind in _DELIMITED:
+        yield from delimited_rows(source.path, options, file=source.file, only=only)
+    else:
+        from regraft.data.parquet import parquet_rows
+
+        yield from parquet_rows(source.path, file=source.file, only=only)
 
 
 def _check_names(names: Sequence[str], file: str) -> None:
