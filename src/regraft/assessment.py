@@ -25,7 +25,7 @@ from regraft.tasks import Encoded
 from regraft.training import Poll
 from regraft.tuned import Tuned
 
-_PROBED = ("classes", "labels", "numbers")  # kinds of answers that a linear probe can give
+PROBED = ("classes", "labels", "numbers")  # kinds of answers that a linear probe can give
 
 
 def evaluate(
@@ -142,8 +142,14 @@ def compose_scores(
 
 
 def score_baselines(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.float64]]:
-    """What guessing gives, and what a linear probe on the untouched model gives, on the test rows."""
+    """What guessing gives, and what the untouched model gives, on the test rows.
+
+    Of a detector or segmenter that knows some of the labels already, that is what it says; of others, what a linear
+    probe makes of its features, where the task has one answer an example.
+    """
     kind, classes = prepared.answers.kind, prepared.answers.width
+    if kind not in PROBED:
+        return _untrained(prepared, poll)
     untouched = replace(prepared, pretrained=open_model(prepared.recipe, prepared.task, prepared.answers))
     untouched.pretrained.model.to(prepared.device.device)
     test = make_rows(prepared.splits.test, prepared.task, prepared.answers, untouched.pretrained)
@@ -158,9 +164,28 @@ def score_baselines(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.floa
     }
 
 
+def _untrained(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.float64]]:
+    """The baselines of boxes and masks."""
+    targets, answers, opened = prepared.task.targets, prepared.answers, prepared.pretrained
+    test = make_rows(prepared.splits.test, prepared.task, answers, opened)
+    if answers.kind == "boxes":
+        train = targets.judged(prepared.rows.values, np.zeros(0), answers)[0]
+        found = {"majority": evaluation.majority("boxes", train, len(test.values), answers.width)}
+    else:
+        sides = [np.stack([value.counts(answers.width) for value in rows.values]) for rows in (prepared.rows, test)]
+        found = {"majority": evaluation.majority_masks(*sides)}
+    if opened.kept:
+        untouched = open_model(prepared.recipe, prepared.task, answers)
+        untouched.model.to(prepared.device.device)
+        before = Tuned(untouched, prepared.task, prepared.recipe.task.name, answers)
+        said = before.outputs(test.encoded, batch_size=prepared.recipe.evaluation.batch_size, poll=poll)
+        found["untouched"] = targets.judged(test.values, said, answers)[1]
+    return found
+
+
 def wanted_taps(prepared: Prepared) -> list[Tap]:
     """What the baselines will ask of the training examples, as they are: nothing that an augmented view could give."""
-    probed = prepared.recipe.evaluation.baselines and prepared.answers.kind in _PROBED
+    probed = prepared.recipe.evaluation.baselines and prepared.answers.kind in PROBED
     return [probe_tap(prepared.subject())] if probed and not prepared.rows.views else []
 
 
@@ -208,12 +233,19 @@ def write_predictions(path: Path, tuned: Tuned, examples: Sequence[Example], out
 
 def _columns(tuned: Tuned, pa: Any) -> list[tuple[str, Any]]:
     kind, several = tuned.answers.kind, tuned.answers.kind == "labels" or tuned.answers.width > 1
+    inputs = [(column.name, pa.string()) for column in tuned.task.inputs.columns()]
+    where = [("id", pa.string()), ("file", pa.string()), ("row", pa.int64()), *inputs]
+    if kind == "boxes":
+        box = [("label", pa.string()), ("box", pa.list_(pa.float64()))]
+        target, told = pa.list_(pa.struct(box)), pa.list_(pa.struct([*box, ("score", pa.float64())]))
+        return [*where, ("target", target), ("prediction", told)]
+    if kind == "masks":
+        told = pa.list_(pa.struct([("label", pa.string()), ("share", pa.float64())]))
+        return [*where, ("target", pa.string()), ("prediction", told), ("mask", pa.binary())]
     one = pa.float64() if kind == "numbers" else pa.string()
     answer = pa.list_(one) if several and kind != "classes" else one
-    inputs = [(column.name, pa.string()) for column in tuned.task.inputs.columns()]
     more = [] if kind == "numbers" else [("confidence", pa.float64()), ("probabilities", pa.list_(pa.float32()))]
-    where = [("id", pa.string()), ("file", pa.string()), ("row", pa.int64())]
-    return [*where, *inputs, ("target", answer), ("prediction", answer), *more]
+    return [*where, ("target", answer), ("prediction", answer), *more]
 
 
 def _answered(tuned: Tuned, examples: Sequence[Example], outputs: NDArray[Any]) -> Iterator[dict[str, Any]]:
@@ -224,14 +256,35 @@ def _answered(tuned: Tuned, examples: Sequence[Example], outputs: NDArray[Any]) 
             "id": example.id,
             "file": example.file,
             "row": example.row,
-            **{name: example.inputs.get(name) for name in names},
+            **{name: _shown(example.inputs.get(name)) for name in names},
             "target": _told(example.target, tuned),
             **answer,
             "probabilities": list(answer.get("probabilities", {}).values()),
+            "mask": png(answer["mask"]) if "mask" in answer else None,
         }
 
 
+def png(mask: NDArray[np.uint8]) -> bytes:
+    """A mask, uint8 [h, w], as the bytes of a PNG file."""
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, format="PNG")
+    return file.getvalue()
+
+
+def _shown(value: Any) -> Any:
+    """An input as text: of a file, its path."""
+    return getattr(value, "path", value)
+
+
 def _told(target: Any, tuned: Tuned) -> Any:
+    if tuned.answers.kind == "boxes":
+        return [{"label": item.label, "box": list(item.box)} for item in target if not item.crowd]
+    if tuned.answers.kind == "masks":
+        return getattr(target, "path", None)
     if tuned.answers.kind == "labels":
         return list(target) if isinstance(target, tuple) else [target]
     if tuned.answers.kind == "numbers" and tuned.answers.width == 1:

@@ -13,7 +13,7 @@ from regraft.errors import DataError, RecipeError
 from regraft.frozen import Subject
 from regraft.planning import Plan, parts_of
 from regraft.pretrained import Pretrained
-from regraft.recipe import AugmentationOptions, Recipe, StrategyOptions, TaskOptions
+from regraft.recipe import AugmentationOptions, ModelOptions, Recipe, StrategyOptions, TaskOptions
 from regraft.strategies import Phase, Strategy, make_strategy, phases
 from regraft.tasks import Answers, Loss, Task, make_task
 from regraft.training import Device, Rows, choose_device, total_steps
@@ -93,7 +93,13 @@ def read_data(recipe: Recipe, task: Task) -> tuple[Splits, Answers]:
 
 def open_model(recipe: Recipe, task: Task, answers: Answers) -> Pretrained:
     """The pretrained model as it is before tuning; the same each time."""
-    return pretrained.load(recipe.model, task.auto_class, task.targets.model_config(answers), seed=recipe.seed)
+    config = task.targets.model_config(answers)
+    return pretrained.load(model_options(recipe, task), task.auto_class, config, seed=recipe.seed)
+
+
+def model_options(recipe: Recipe, task: Task) -> ModelOptions:
+    """What the recipe says of the model; its name is the task's own where it says none."""
+    return recipe.model if recipe.model.name else recipe.model.model_copy(update={"name": task.default_model})
 
 
 def make_rows(examples: Sequence[Example], task: Task, answers: Answers, model: Pretrained) -> Rows:
@@ -176,7 +182,8 @@ def _resolved(
     data = recipe.data.model_copy(
         update={side: _absolute(getattr(recipe.data, side)) for side in ("train", "validation", "test")}
     )
-    model = recipe.model.model_copy(update={"name": _absolute(recipe.model.name)})
+    model = model_options(recipe, task)
+    model = model.model_copy(update={"name": _absolute(model.name)})
     return recipe.model_copy(
         update={
             "task": task_options,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft import evaluation, pretrained
-from regraft.assessment import output_features
+from regraft.assessment import PROBED, output_features
 from regraft.data import Example
 from regraft.device import require_memory
 from regraft.errors import DataError, RecipeError
@@ -25,7 +25,7 @@ from regraft.evaluation.comparisons import SIGNIFICANT
 from regraft.evaluation.transferability import agreement, h_score, log_me, nearest_neighbours
 from regraft.fingerprint import draw
 from regraft.frozen import UNFIT, Subject, Tap, chain_of, depth_taps, features, store_root
-from regraft.preparation import make_rows, open_model, read_data
+from regraft.preparation import make_rows, model_options, open_model, read_data
 from regraft.pretrained import Anatomy, Pretrained
 from regraft.recipe import Recipe
 from regraft.tasks import Answers, Encoded, Kind, Task, make_task
@@ -142,7 +142,7 @@ def rank_layers(recipe: Recipe, *, rows: int = ROWS, poll: Poll = lambda: None) 
         RecipeError, DataError, ResourceError, RefusedError: the model or the data does not fit.
     """
     started = time.perf_counter()
-    recipe = _with_model(recipe, recipe.model.name)
+    recipe = _with_model(recipe, model_options(recipe, make_task(recipe.task)).name)
     pretrained.model_folder(recipe.model)
     trial = _read(recipe, rows)
     opened = open_model(recipe, trial.task, trial.answers)
@@ -227,6 +227,11 @@ def _read(recipe: Recipe, rows: int) -> _Trial:
     """Samples of the training and the validation rows."""
     task = make_task(recipe.task)
     splits, answers = read_data(recipe, task)
+    if answers.kind not in PROBED:
+        raise RecipeError(
+            f"{recipe.task.name} has many answers an example; ranking is for those with one",
+            fix="rank the models for image-classification of the same pictures, or tune with each",
+        )
     metric = evaluation.find_metric(recipe.evaluation.primary or task.primary, answers.kind).name
     sides = [_sample(side, task, answers, rows, recipe.seed) for side in (splits.train, splits.validation)]
     examples = [example for side in sides for example in side]

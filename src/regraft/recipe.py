@@ -39,11 +39,16 @@ class TaskOptions(OpenSection):
 
 
 class ModelOptions(Section):
-    name: str = Field("minilm", description="A model folder, a hub id, or the name of a packaged model.")
+    name: str = Field(
+        "",
+        description="A model folder, a hub id, or a packaged model; empty for the task's own: "
+        "minilm for texts, efficientnet-lite0 for images.",
+    )
     revision: str | None = Field(None, description="The commit or tag of a hub model.")
-    head: Literal["own", "mean"] = Field(
+    head: Literal["own", "mean", "graft"] = Field(
         "own",
-        description="own: the model's own head from transformers. mean: one linear layer on mean-pooled states.",
+        description="own: the model's own head from transformers, or where it has none, one that is grafted on it. "
+        "graft: a grafted one in any case. mean: one linear layer on mean-pooled states.",
     )
     dropout: float | None = Field(None, ge=0, lt=1, description="Dropout in all that trains; null for the model's own.")
 
@@ -211,6 +216,9 @@ class Recipe(Section):
             raise ValueError("a folder's name has only characters that can be shown")
         return value
 
+
+# What a section is where it is a single word.
+_ALONE = {"task": "name", "model": "name", "strategy": "name", "data": "train", "augmentation": "policy"}
 
 _MOST_VALUES = 10_000  # in a recipe
 _LARGEST = 10**300  # of whole numbers: a larger one is no float
@@ -417,8 +425,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
     here = values
     for depth, part in enumerate(path[:-1]):
         below = here.get(part)
-        if isinstance(below, str) and depth == 0 and part in {"task", "model", "strategy", "data"}:
-            below = {"train" if part == "data" else "name": below}
+        if isinstance(below, str) and depth == 0 and part in _ALONE:
+            below = {_ALONE[part]: below}
         elif below is None:
             below = {}
         elif not isinstance(below, dict):

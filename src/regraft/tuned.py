@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -38,24 +37,27 @@ class Tuned:
     answers: Answers
     temperature: float = 1.0
 
-    def predict(self, inputs: str | Mapping[str, Any] | Iterable[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def predict(self, inputs: Any) -> list[dict[str, Any]]:
         """Answer each input.
 
         Args:
-            inputs: a text, a mapping such as ``{"text": …, "text_pair": …}``, or many of these.
+            inputs: a text, the path of an image, an image (Pillow, or an array [h, w, 3]), a mapping such as
+                ``{"text": …, "text_pair": …}``, or many of these.
 
         Returns:
-            For each input ``prediction``, and for classes and labels ``confidence`` and ``probabilities``.
+            For each input ``prediction``, for classes and labels ``confidence`` and ``probabilities``, and for
+            segmentation ``mask``, the class of every pixel.
 
         Raises:
             RecipeError: an input lacks what the task reads.
         """
+        if isinstance(inputs, Mapping) or self.task.inputs.is_one(inputs):
+            return list(self.stream([inputs]))
         if not isinstance(inputs, Iterable):
             raise RecipeError(f"inputs are of type {type(inputs).__name__}", fix="give a text, a mapping, or many")
-        single = isinstance(inputs, str | Mapping)
-        return list(self.stream([inputs] if single else inputs))  # type: ignore[list-item]
+        return list(self.stream(inputs))
 
-    def stream(self, inputs: Iterable[str | Mapping[str, Any]], *, batch_size: int = 64) -> Iterator[dict[str, Any]]:
+    def stream(self, inputs: Iterable[Any], *, batch_size: int = 64) -> Iterator[dict[str, Any]]:
         """Like ``predict``, one answer after the other, with a bounded number of inputs in memory."""
         waiting = enumerate(inputs, start=1)
         while chunk := list(islice(waiting, _CHUNK)):
@@ -97,8 +99,10 @@ class Tuned:
         """What ``logits`` gives, numbers in the user's units."""
         return self.answers.in_units(self.logits(encoded, batch_size=batch_size, poll=poll))
 
-    def scores(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
-        """Calibrated probabilities, or the numbers themselves, [n, answers.width]."""
+    def scores(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """Calibrated probabilities, [n, answers.width], or the outputs themselves."""
+        if self.answers.kind in {"boxes", "masks"}:
+            return outputs
         return probabilities(outputs, self.answers.kind, temperature=self.temperature)
 
     def save(self, folder: str | Path) -> None:
@@ -138,16 +142,19 @@ class Tuned:
         model.model.to(choose_device("fp32").device)
         return cls(model, task, name, answers, float(content["temperature"]))
 
-    def parsed(self, item: str | Mapping[str, Any], number: int) -> dict[str, Any]:
+    def parsed(self, item: Any, number: int) -> dict[str, Any]:
         """One input as the task reads it.
 
         Raises:
             RecipeError: naming the input by its number and what it lacks.
         """
         columns = self.task.inputs.columns()
-        if not isinstance(item, str | Mapping):
-            raise RecipeError(f"input {number} is of type {type(item).__name__}", fix="give a text or a mapping")
-        values = {columns[0].name: item} if isinstance(item, str) else dict(item)
+        one = self.task.inputs.is_one(item)
+        if not one and not isinstance(item, Mapping):
+            raise RecipeError(
+                f"input {number} is of type {type(item).__name__}", fix=f"give {self.task.inputs.wanted} or a mapping"
+            )
+        values = {columns[0].name: item} if one else dict(item)
         read = {}
         for column in columns:
             if values.get(column.name) is None:
@@ -157,7 +164,7 @@ class Tuned:
                     )
                 continue
             try:
-                read[column.name] = column.parse(values[column.name])
+                read[column.name] = self.task.inputs.given(column, values[column.name])
             except ValueError as error:
                 raise RecipeError(f"input {number}: {column.name!r} {error}") from None
         return read

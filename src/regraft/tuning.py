@@ -231,9 +231,10 @@ def make_validator(prepared: Prepared, stop: Poll) -> Callable[[Execution], Verd
             blank = not getattr(execution, "looks_at_inputs", True)
             said = tuned.logits(rows.encoded, batch_size=size, poll=stop, run=run, seen=seen, blank=blank)
         target, scores = task.targets.judged(rows.values, answers.in_units(said), answers)
-        values = evaluation.measure(evaluation.metrics_for(answers.kind), target, tuned.scores(scores))
+        scores = evaluation.probabilities(scores, answers.kind)
+        values = evaluation.measure(evaluation.metrics_for(answers.kind), target, scores)
         sign = 1.0 if metric.higher_is_better else -1.0
-        tie = -values["mse" if answers.kind == "numbers" else "log_loss"]
+        tie = evaluation.tie_of(answers.kind, values)
         return Verdict(sign * values[metric.name], tie, losses / len(rows.values), evaluation.to_json(values), said)
 
     return validate

@@ -29,8 +29,10 @@ def write_starter(file: Path, *, data: str, task: str) -> Path:
     if file.exists():
         raise RecipeError(f"{file} exists already", fix="name another file")
     made = make_task(TaskOptions(name=task))
-    recipe = make_recipe({"task": task, "data": data})
+    recipe = make_recipe({"task": task, "data": data, "model": made.default_model})
     own = {"task": _commented(made), "strategy": _commented(make_strategy(recipe.strategy))}
+    if made.augmentation is not None:
+        own["augmentation"] = _commented(made.augmentation())
     lines = [
         f"# Tune with: regraft tune {file}    See what would happen: regraft plan {file}",
         f"# Tasks: {', '.join(task_names())}. Strategies: {', '.join(strategy_names())}.",
@@ -52,7 +54,14 @@ def recipe_schema() -> dict[str, Any]:
             found = extensions.schema(extensions.find(room, name, kind))
             for key, value in found.get("properties", {}).items():
                 options["properties"].setdefault(key, value)
+    for name in extensions.names("tasks"):
+        of_task = extensions.find("tasks", name, Task).augmentation  # type: ignore[type-abstract]
+        if of_task is not None:
+            whole["$defs"]["AugmentationOptions"].setdefault("properties", {}).update(
+                extensions.schema(of_task).get("properties", {})
+            )
     for field, section in (
+        ("augmentation", "AugmentationOptions"),
         ("task", "TaskOptions"),
         ("strategy", "StrategyOptions"),
         ("model", "ModelOptions"),

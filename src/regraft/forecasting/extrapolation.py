@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regraft import evaluation
 from regraft.assessment import compose_scores
@@ -112,7 +113,7 @@ def forecast(prepared: Prepared, *, reading: float | None = None, poll: Poll = l
     """
     begun = time.perf_counter()
     sample = choose_sample(prepared)
-    declined = [_declined(prepared.recipe.cache, phase.epochs) for phase in prepared.phases]
+    declined = [_declined(prepared.recipe.cache, prepared.rows.reads(phase.epochs)) for phase in prepared.phases]
     seen = rehearse(prepared, sample, store=None in declined, poll=poll)
     room = _no_room(prepared, max(_store_bytes(prepared, seen)))
     if room is not None and None in declined:
@@ -226,7 +227,7 @@ def _filling(basis: _Basis, index: int, cold: float) -> float:
     if tokens == 0:
         return 0.0
     every, few = (filled_tokens(basis.prepared, each.rows.lengths) for each in (basis.prepared, basis.seen.small))
-    pace = seconds / tokens
+    pace = seconds / tokens * basis.prepared.rows.number_of_views
     return (pace * every + max(0.0, cold - pace * few)) * (1 - _share_there(basis))
 
 
@@ -235,7 +236,9 @@ def _evaluation(basis: _Basis) -> float:
     prepared, sample, seen = basis.prepared, basis.sample, basis.seen
     size = prepared.recipe.evaluation.batch_size
     every, few = sample.test_rows.lengths, [sample.test_rows.lengths[place] for place in sample.test]
-    if not seen.decision(0)["stored"]:  # else what the probe reads of the training rows is stored by then
+    if (
+        not seen.decision(0)["stored"] or prepared.rows.views
+    ):  # else the store has what the probe reads
         every, few = [*every, *prepared.rows.lengths], [*few, *seen.small.rows.lengths]
     larger = {
         "validation rows": _ratio(sample.validation_rows.lengths, sample.validation, size),
@@ -266,14 +269,24 @@ def _scoring(basis: _Basis) -> float:
 
 def _composing(prepared: Prepared, values: Sequence[Any]) -> float:
     """Seconds for the scores of rows, whatever the model says of them."""
-    kind, width = prepared.answers.kind, prepared.answers.width
-    said = prepared.answers.in_units(np.random.default_rng(0).normal(size=(len(values), width)).astype(np.float32))
-    sides = {
-        "test": evaluation.Outputs(np.asarray(values), said),
-        "validation": evaluation.Outputs(np.asarray(values)[:0], said[:0]),
-    }
+    kind = prepared.answers.kind
+    target, said = prepared.task.targets.judged(values, _anything(prepared, values), prepared.answers)
+    sides = {"test": evaluation.Outputs(target, said), "validation": evaluation.Outputs(target[:0], said[:0])}
     baselines = {"linear_probe": evaluation.probabilities(said, kind)} if prepared.recipe.evaluation.baselines else {}
     return seconds_of(lambda: compose_scores(prepared, sides, baselines))
+
+
+def _anything(prepared: Prepared, values: Sequence[Any]) -> NDArray[Any]:
+    """Outputs of the right shape for some rows."""
+    count, width, chance = len(values), prepared.answers.width, np.random.default_rng(0)
+    if prepared.answers.kind == "masks":
+        return np.zeros((count, 8, 8), dtype=np.uint8)
+    if prepared.answers.kind == "boxes":
+        boxes = chance.random((count, 100, 6), dtype=np.float32)
+        boxes[..., 2:4] += boxes[..., :2]
+        boxes[..., 5] = chance.integers(width, size=(count, 100))
+        return boxes
+    return prepared.answers.in_units(chance.normal(size=(count, width)).astype(np.float32))
 
 
 def _ratio(lengths: Sequence[int], places: Sequence[int], batch_size: int) -> float:
@@ -336,11 +349,11 @@ def _share_there(basis: _Basis) -> float:
 # Whether to store
 
 
-def _declined(options: CacheOptions, epochs: int) -> str | None:
+def _declined(options: CacheOptions, reads: int) -> str | None:
     """Why the rows of a phase are not kept, as ``Execution`` decides it."""
     if options.store == "never":
         return "cache.store=never"
-    return "each row would be read once" if options.store == "auto" and epochs < 2 else None
+    return "each row would be read once" if options.store == "auto" and reads < 2 else None
 
 
 def _no_room(prepared: Prepared, wanted: int) -> str | None:

@@ -28,7 +28,7 @@ from regraft.planning.usage import peak_memory, reset_peak, resident
 from regraft.preparation import Prepared, open_model
 from regraft.recipe import Recipe
 from regraft.run import Run
-from regraft.training import Event, Poll, Rows
+from regraft.training import Event, Poll
 from regraft.tuning import run_events
 
 _now = time.perf_counter
@@ -130,7 +130,7 @@ def _cut(prepared: Prepared, sample: Sample, *, store: bool) -> Prepared:
         recipe=recipe.model_copy(update={"training": training, "cache": cache}),
         pretrained=replace(prepared.pretrained, model=copy.deepcopy(prepared.pretrained.model)),
         phases=[replace(phase, epochs=epochs) for phase in prepared.phases],
-        rows=_rows(prepared.rows, sample.train),
+        rows=prepared.rows.some(sample.train),
         splits=replace(
             splits,
             train=_chosen(splits.train, sample.train),
@@ -142,16 +142,6 @@ def _cut(prepared: Prepared, sample: Sample, *, store: bool) -> Prepared:
 
 def _chosen(examples: Sequence[Example], places: Sequence[int]) -> list[Example]:
     return [examples[place] for place in places]
-
-
-def _rows(rows: Rows, places: Sequence[int]) -> Rows:
-    return replace(
-        rows,
-        examples=_chosen(rows.examples, places),
-        encoded=[rows.encoded[place] for place in places],
-        values=[rows.values[place] for place in places],
-        lengths=[rows.lengths[place] for place in places],
-    )
 
 
 def _timed(events: Iterator[Event]) -> Iterator[Seen]:
@@ -177,7 +167,7 @@ def _warm_filling(small: Prepared, prepared: Prepared, events: Sequence[Seen]) -
     lengths = prepared.rows.lengths
     ordered = sorted(range(len(lengths)), key=lambda place: lengths[place])
     places = spread(ordered, max(2, len(ordered) * _FILLED // max(1, sum(lengths))))
-    encoded = [prepared.rows.encoded[place] for place in places]
+    encoded = [prepared.rows.seen[place] for place in places]
     options = prepared.recipe.cache.model_copy(update={"store": "never"})
 
     def compute() -> None:

@@ -69,7 +69,21 @@ class Batch:
 
 
 class Inputs(ABC):
-    """How a task reads what it is asked about: text, an image, a sound."""
+    """How a task reads what it is asked about: text, an image, a sound. ``wanted`` is what it is called."""
+
+    wanted: ClassVar[str] = "a text"
+
+    def is_one(self, value: Any) -> bool:
+        """Whether a value from Python is one input by itself, and not several of them."""
+        return isinstance(value, str)
+
+    def given(self, column: Column, value: Any) -> Any:
+        """A value from Python, or of a line of text, as ``encode`` takes it.
+
+        Raises:
+            ValueError: with what is wrong with it.
+        """
+        return column.parse(value)
 
     @abstractmethod
     def columns(self) -> tuple[Column, ...]:

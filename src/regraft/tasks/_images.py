@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
@@ -82,8 +83,19 @@ class ImageInputs(Inputs):
         stretch: whether the whole image is fitted, so that boxes and masks keep their places.
     """
 
+    wanted: ClassVar[str] = "the path of an image, an image"
+
     image_size: int | None = None
     stretch: bool = False
+
+    def is_one(self, value: Any) -> bool:
+        return isinstance(value, str | Path) or hasattr(value, "pixels") or hasattr(value, "__array_interface__")
+
+    def given(self, column: Column, value: Any) -> Any:
+        if isinstance(value, str | Path):
+            assert column.opens is not None
+            return column.opens(Path(column.parse(str(value))).expanduser())
+        return value if hasattr(value, "pixels") else loose_picture(value)
 
     def columns(self) -> tuple[Column, ...]:
         from regraft.data.pictures import open_picture
@@ -313,6 +325,44 @@ class Views(Sequence[Encoded]):
         else:
             count = 1 if options.mixup or options.cutmix else 0
         return [draw("partner", number, *key) % len(self.encoded) for number in range(count)]
+
+
+@dataclass(frozen=True, eq=False)
+class LoosePicture:
+    """An image that is in no file: what a Picture says, of pixels uint8 [h, w, 3]."""
+
+    values: Pixels
+
+    @property
+    def height(self) -> int:
+        return int(self.values.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.values.shape[1])
+
+    @property
+    def content(self) -> str:
+        return digest([self.values.shape, self.values.tobytes().hex()])
+
+    def pixels(self) -> Pixels:
+        return self.values
+
+
+def loose_picture(value: Any) -> LoosePicture:
+    """An image of Pillow, or an array: uint8 [h, w] or [h, w, 3].
+
+    Raises:
+        ValueError: it is none.
+    """
+    if hasattr(value, "convert"):
+        value = value.convert("RGB")
+    pixels = np.asarray(value)
+    if pixels.ndim == 2:
+        pixels = np.stack([pixels] * 3, axis=-1)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+        raise ValueError(f"is an array of {pixels.dtype} {list(pixels.shape)}; an image is uint8 [h, w, 3]")
+    return LoosePicture(np.ascontiguousarray(pixels))
 
 
 def parse_path(cell: Any) -> str:

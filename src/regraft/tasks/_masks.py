@@ -40,6 +40,10 @@ class ClassMap:
         found: NDArray[np.uint8] = table[np.minimum(pixels, len(table) - 1)]
         return found
 
+    def counts(self, classes: int) -> NDArray[np.int64]:
+        """Pixels of each class, [classes]."""
+        return np.bincount(self.read().ravel(), minlength=256)[:classes]
+
 
 @dataclass(frozen=True)
 class MaskTargets(Targets):

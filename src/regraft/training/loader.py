@@ -43,6 +43,22 @@ class Rows:
         """1 where nothing is augmented."""
         return len(self.seen) // max(1, len(self.encoded))
 
+    def reads(self, epochs: int) -> int:
+        """How often the most read view of an example is read in so many epochs."""
+        return -(-epochs // self.number_of_views)
+
+    def some(self, places: Sequence[int]) -> Rows:
+        """The examples at some places, in all their views."""
+        count = len(self.encoded)
+        return Rows(
+            examples=[self.examples[place] for place in places],
+            encoded=[self.encoded[place] for place in places],
+            values=[self.values[place] for place in places],
+            lengths=[self.lengths[place] for place in places],
+            limit=self.limit,
+            views=[self.views[first + place] for first in range(0, len(self.views), count) for place in places],
+        )
+
     def in_epoch(self, places: Sequence[int], epoch: int) -> list[int]:
         """Positions of examples, in the view that an epoch reads."""
         first = epoch % self.number_of_views * len(self.encoded)

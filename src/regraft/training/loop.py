@@ -228,7 +228,7 @@ class Loop:
         known = None if decided is None else Decision.from_json(decided)
         also = m.wanted if self.state.step == 0 else ()  # of the untouched model
         entering = m.execution.enter(
-            batch, places, m.loss, epochs=_reads(phase, m.rows), poll=self._stop, also=also, known=known
+            batch, places, m.loss, epochs=m.rows.reads(phase.epochs), poll=self._stop, also=also, known=known
         )
         for state in entering:
             if isinstance(state, Decision):
@@ -473,11 +473,6 @@ class Loop:
     def _out_of_patience(self) -> bool:
         patience = self._m.options.early_stopping
         return patience is not None and self.state.waited >= patience
-
-
-def _reads(phase: Phase, rows: Rows) -> int:
-    """How often the most read view of an example is read in a phase."""
-    return -(-phase.epochs // rows.number_of_views)
 
 
 def _seed(number: int, device: Device) -> None:
