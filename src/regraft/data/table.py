@@ -11,7 +11,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from regraft.data import annotations
+from regraft.data.annotations import header as annotated_header
+from regraft.data.annotations import kind as annotation_kind
+from regraft.data.annotations import root as annotated_root
+from regraft.data.annotations import rows as annotated_rows
 from regraft.data.cells import LONGEST_CELL, Row, broken, shown
 from regraft.data.delimited import delimited_header, delimited_rows
 from regraft.data.example import BadRow
@@ -66,9 +69,9 @@ def find_source(path: str) -> Source:
     table = metadata_in(found, file=path)
     if table is not None:
         return find_source(os.path.join(path, table))
-    annotated = annotations.kind(found)
+    annotated = annotation_kind(found)
     if annotated is not None:
-        return Source(path, found, annotated, annotations.root(found))
+        return Source(path, found, annotated, annotated_root(found))
     if found.is_dir():
         return Source(path, found, layout(found, file=path), found)
     raise DataError(f"{path}: a file that ends in {suffix!r} is not a table that can be read", fix=_NAME_A_FILE)
@@ -107,7 +110,7 @@ def read_header(path: str, options: DataOptions) -> list[str]:
     if source.is_folder:
         return LAYOUTS[source.kind]
     if not source.is_table:
-        return annotations.header(source.path, file=source.file)
+        return annotated_header(source.path, file=source.file)
     if source.kind in _JSON:
         return json_header(source.path, options, file=source.file)  # JSON has no double keys, and "" is a key
     if source.kind in _DELIMITED:
@@ -132,7 +135,7 @@ def read_table(path: str, options: DataOptions, *, only: Collection[str] | None 
     if source.is_folder:
         yield from folder_rows(source.path, source.kind, file=source.file, only=only)
     elif not source.is_table:
-        yield from annotations.rows(source.path, file=source.file, only=only)
+        yield from annotated_rows(source.path, file=source.file, only=only)
     elif source.kind in _JSON:
         yield from json_rows(source.path, options, file=source.file, only=only)
     else:
