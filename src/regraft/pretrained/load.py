@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from regraft.errors import RecipeError, RefusedError, ResourceError
+from regraft.errors import RecipeError, ResourceError
 from regraft.fingerprint import draw
 from regraft.pretrained.anatomy import Anatomy, anatomy_of
 from regraft.pretrained.check import check_folder
-from regraft.pretrained.folder import first_line, model_folder, quiet, stay_offline
-from regraft.pretrained.heads import MeanPooled
+from regraft.pretrained.choice import Choice, choose, reads_images, same_choice
+from regraft.pretrained.folder import first_line, model_folder, quiet
+from regraft.pretrained.heads import GraftedBoxes, GraftedDense, MeanPooled, find_levels
+from regraft.pretrained.heads.dense import Grafted
+from regraft.pretrained.heads.pyramid import look, trial_image
+from regraft.pretrained.labels import first_names, keep_rows, label_sized
+from regraft.pretrained.libraries import require_timm
+from regraft.pretrained.opening import annotate, class_of, library, open_folder, require_weights, settings_of
+from regraft.pretrained.processor import image_processor_of, tokenizer_of
+from regraft.pretrained.sizes import allow_any_size
 from regraft.recipe import ModelOptions
 
 _HEAD_FILE = "head.safetensors"
 _POSITIONS = re.compile(r"(^|\.)(wpe|position_embeddings|embed_positions)\b")
+_DROPOUT = {"mean": 0.0, "pooled": 0.0, "dense": 0.1, "boxes": 0.0}  # of a head, where nobody says
+# What a head is called in its own file, and that layer's rows are the answers.
+_OUTPUT = {"mean": "bias", "pooled": "bias", "dense": "classifier.bias", "boxes": "heatmap.bias"}
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model that is ready to be tuned."""
+    """A model that is ready to be tuned.
+
+    ``head`` is "own", or the kind that was grafted: "mean" and "pooled" (one answer an input), "dense", "boxes".
+    ``kept`` are the labels whose rows in the classifier are the checkpoint's. ``notes`` say what was made up.
+    """
 
     model: nn.Module
     processor: Any
     anatomy: Anatomy
     folder: Path
     head: str
+    kept: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def config(self) -> Any:
@@ -41,10 +58,15 @@ class Pretrained:
 def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, seed: int) -> Pretrained:
     """Load a pretrained model with a head for the task.
 
+    The head is the model's own where transformers has one for the task and nothing else is asked for; else one is
+    grafted. Of a detector, a segmenter or an image classifier the rows for labels of the same name are kept.
+
     Args:
-        auto_class: the transformers class that brings the model's own head, for example
-            "AutoModelForSequenceClassification".
-        config: what the task sets in the model's config; ``num_labels`` is the width of the output.
+        auto_class: the transformers class that brings the model's own head: "AutoModelForSequenceClassification",
+            "AutoModelForImageClassification", "AutoModelForObjectDetection" or "AutoModelForSemanticSegmentation"
+            (which means Mask2Former and its kin too).
+        config: what the task sets in the model's config; ``num_labels`` is the width of the output, and ``id2label``
+            where the outputs are labels.
         seed: a new head starts from numbers drawn from it.
 
     Raises:
@@ -53,133 +75,111 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
         ResourceError: the model is not here and cannot be fetched.
     """
     folder = model_folder(options)
+    require_weights(folder)
+    settings = settings_of(folder, auto_class)
+    require_timm(settings, folder)
+    choice = choose(options.head, auto_class, settings, folder)
+    images = reads_images(auto_class)
+    kept: tuple[str, ...] = ()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draw("head", seed))
-        if options.head == "mean":
-            backbone, missing = _open(folder, "AutoModel", {}, options.dropout)
-            model: Any = MeanPooled(backbone, int(config["num_labels"]), dropout=_head_dropout(backbone, options))
-            new = {f"backbone.{name}" for name in missing} | {"classifier.weight", "classifier.bias"}
-            _annotate(backbone.config, config)
+        if choice.head == "own":
+            model, new = open_folder(folder, choice.opened_as, config, options.dropout)
+            if images:
+                new, kept = _settled(model, new, config, folder, choice)
         else:
-            model, new = _open(folder, auto_class, config, options.dropout)
-    anatomy = anatomy_of(model, new)
-    _require_whole(anatomy, folder)
-    processor = _processor(folder)
-    _settle_padding(model, processor)
-    return Pretrained(model.eval(), processor, anatomy, folder, options.head)
+            backbone, missing = open_folder(folder, choice.opened_as, {}, options.dropout)
+            if images:
+                _require_base(missing, folder)
+                allow_any_size(backbone)
+            model = _grafted(choice.head, backbone, int(config["num_labels"]), _head_dropout(backbone, options, choice))
+            new = {f"backbone.{name}" for name in missing} | _head_names(model)
+            annotate(backbone.config, config)
+    if not images:
+        anatomy = anatomy_of(model, new)
+        _require_whole(anatomy, folder)
+        processor = tokenizer_of(folder)
+        _settle_padding(model, processor)
+        return Pretrained(model.eval(), processor, anatomy, folder, choice.head, notes=choice.notes)
+    anatomy = anatomy_of(model.eval(), first_names(model, new))
+    if choice.head == "own":
+        allow_any_size(model)
+    else:
+        anatomy = replace(anatomy, unused=_unused(model))
+    processor, notes = image_processor_of(folder, settings)
+    return Pretrained(model, processor, anatomy, folder, choice.head, kept, (*choice.notes, *notes))
 
 
 def save(folder: Path, pretrained: Pretrained) -> None:
-    """Write what ``save_pretrained`` writes; a pooled head goes beside it into ``head.safetensors``."""
+    """Write what ``save_pretrained`` writes; a grafted head goes beside it into ``head.safetensors``."""
     from safetensors.torch import save_file
 
-    model = pretrained.model
+    model: Any = pretrained.model
+    head = _head_of(model)
     with quiet():
-        backbone = model.backbone if isinstance(model, MeanPooled) else model
-        backbone.save_pretrained(folder)  # type: ignore[operator]
+        (model if head is None else model.backbone).save_pretrained(folder)
         pretrained.processor.save_pretrained(folder)
-    if isinstance(model, MeanPooled):
-        save_file(
-            {k: v.detach().cpu().contiguous() for k, v in model.classifier.state_dict().items()},
-            folder / _HEAD_FILE,
-        )
+    if head is not None:
+        tensors = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
+        save_file(tensors, folder / _HEAD_FILE)
 
 
 def reopen(folder: Path, auto_class: str, *, head: str) -> Pretrained:
     """Open a folder that ``save`` wrote. Nothing in it may be missing.
+
+    Args:
+        head: what ``Pretrained.head`` was.
 
     Raises:
         RecipeError: a weight is missing or has another shape.
         RefusedError: see ``check_folder``.
     """
     check_folder(folder)
-    if head == "mean":
-        backbone, new = _open(folder, "AutoModel", {}, None)
-        model: Any = _with_saved_head(backbone, folder)
-    else:
-        model, new = _open(folder, auto_class, {}, None)
+    require_weights(folder)
+    settings = settings_of(folder, auto_class)
+    require_timm(settings, folder)
+    opened, new = open_folder(folder, same_choice(head, auto_class, settings, folder), {}, None)
+    if reads_images(auto_class):
+        allow_any_size(opened)
+        new = {name for name in new if not name.endswith("num_batches_tracked")}
+    model: nn.Module = opened if head == "own" else _with_saved_head(head, opened, folder)
     if new:
         raise RecipeError(
             f"model {folder}: weights are missing: {', '.join(sorted(new)[:5])}",
             fix="tune it again, or copy the folder again",
         )
-    return Pretrained(model.eval(), _processor(folder), anatomy_of(model), folder, head)
+    processor = image_processor_of(folder, settings)[0] if reads_images(auto_class) else tokenizer_of(folder)
+    return Pretrained(model.eval(), processor, anatomy_of(model), folder, head)
 
 
-def _open(folder: Path, auto_class: str, config: Mapping[str, Any], dropout: float | None) -> tuple[Any, set[str]]:
-    """The model in fp32 and the names of its parameters that the folder does not hold."""
-    _require_weights(folder)
-    stay_offline()
-    import transformers
-
-    try:
-        with quiet():
-            settings = transformers.AutoConfig.from_pretrained(
-                folder, trust_remote_code=False, **_label_settings(config)
-            )
-            _set_dropout(settings, dropout)
-            model, report = getattr(transformers, auto_class).from_pretrained(
-                folder,
-                config=settings,
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=False,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-    except Exception as error:  # a damaged file makes transformers and safetensors raise many kinds
-        raise RecipeError(
-            f"model {folder} cannot be opened as {auto_class}: {first_line(error)}",
-            fix="check that the folder is whole and of the right kind",
-        ) from error
-    _own_memory(model)
-    mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in report["mismatched_keys"]}
-    return model, {str(name) for name in {*report["missing_keys"], *mismatched}}
+def _settled(
+    model: Any, new: set[str], config: Mapping[str, Any], folder: Path, choice: Choice
+) -> tuple[set[str], tuple[str, ...]]:
+    """The weights of an own head that are new, once the rows of known labels are kept; and these labels."""
+    sized = label_sized(choice.opened_as, model.config)
+    _require_base({name for name in new - set(sized) if _of_the_base(model, name)}, folder)
+    if "id2label" not in config:
+        return new, ()
+    kept, new = keep_rows(model, new, sized, folder, choice.opened_as)
+    return new, kept
 
 
-def _own_memory(model: nn.Module) -> None:
-    """Move the weights from where the file is mapped to aligned memory of their own.
-
-    Matrix products differ in their last bits with the alignment of what they read, and a mapped file may change.
-    """
-    for tensor in (*model.parameters(), *model.buffers()):
-        tensor.data = tensor.data.clone()
-
-
-def _label_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key != "num_labels" or "id2label" not in config}
+def _of_the_base(model: Any, name: str) -> bool:
+    """Whether a weight belongs to what the family has without a head. A head may sit deep inside of it."""
+    prefix = model.base_model_prefix
+    if class_of(model.config, "AutoModel") is None or not prefix or not hasattr(model, prefix):
+        return True
+    return name.startswith(f"{prefix}.") and name.removeprefix(f"{prefix}.") in _base_names(model.config)
 
 
-def _annotate(settings: Any, config: Mapping[str, Any]) -> None:
-    for key, value in _label_settings(config).items():
-        setattr(settings, key, value)
+def _base_names(settings: Any) -> frozenset[str]:
+    with quiet(), torch.device("meta"):
+        return frozenset(library().AutoModel.from_config(settings).state_dict())
 
 
-def _set_dropout(settings: Any, dropout: float | None) -> None:
-    """Set every dropout probability of a config. Families spell them differently; all say dropout, drop or pdrop."""
-    if dropout is None:
-        return
-    for key, value in settings.to_dict().items():
-        if (
-            ("dropout" in key or key.endswith("pdrop"))
-            and isinstance(value, float | int)
-            and not isinstance(value, bool)
-        ):
-            setattr(settings, key, dropout)
-
-
-def _head_dropout(backbone: nn.Module, options: ModelOptions) -> float:
-    if options.dropout is not None:
-        return options.dropout
-    return float(getattr(backbone.config, "hidden_dropout_prob", None) or 0.0)
-
-
-def _require_weights(folder: Path) -> None:
-    if not any(folder.glob("*.safetensors")):
-        raise RefusedError(
-            f"model {folder} has no safetensors weights; regraft opens no other kind",
-            fix="convert it once with save_pretrained on a machine you trust it on",
-        )
+def _require_base(missing: set[str], folder: Path) -> None:
+    """Nothing of the backbone may be new but a pooler: a hole in it would be filled with noise."""
+    _refuse_holes(sorted(n for n in missing if "pooler" not in n and not n.endswith("num_batches_tracked")), folder)
 
 
 def _require_whole(anatomy: Anatomy, folder: Path) -> None:
@@ -189,7 +189,10 @@ def _require_whole(anatomy: Anatomy, folder: Path) -> None:
         for name in (*anatomy.stem, *(n for block in anatomy.blocks for n in block), *anatomy.tail)
         if name in anatomy.new
     ]
-    holes = [name for name in inside if "pooler" not in name]
+    _refuse_holes([name for name in inside if "pooler" not in name], folder)
+
+
+def _refuse_holes(holes: list[str], folder: Path) -> None:
     if holes:
         raise RecipeError(
             f"model {folder}: {len(holes)} backbone weights are missing or have another shape, for example {holes[0]}",
@@ -197,26 +200,54 @@ def _require_whole(anatomy: Anatomy, folder: Path) -> None:
         )
 
 
-def _processor(folder: Path) -> Any:
-    stay_offline()
-    import transformers
+def _grafted(head: str, backbone: nn.Module, outputs: int, dropout: float) -> Any:
+    if head == "mean":
+        return MeanPooled(backbone, outputs, dropout=dropout)
+    if head == "pooled":
+        return MeanPooled(backbone, outputs, dropout=dropout, width=_pooled_width(backbone))
+    kind = GraftedDense if head == "dense" else GraftedBoxes
+    return kind(backbone, find_levels(backbone), outputs, dropout=dropout)
 
-    try:
-        with quiet():
-            processor = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            processor("")
-    except Exception as error:  # as above
+
+def _pooled_width(backbone: nn.Module) -> int:
+    """The channels of a backbone's last states, tokens or a grid."""
+    last = getattr(look(backbone, trial_image(backbone)), "last_hidden_state", None)
+    if last is None or last.dim() not in (3, 4):
         raise RecipeError(
-            f"model {folder}: its tokenizer cannot be opened: {first_line(error)}",
-            fix="the folder needs tokenizer.json or its family's vocabulary files",
-        ) from error
-    files = set(processor.vocab_files_names.values())
-    if files and not any((folder / name).is_file() for name in files):  # made up from the family, without a vocabulary
-        raise RecipeError(
-            f"model {folder}: its tokenizer has no vocabulary, so every word would be unknown",
-            fix=f"put one of these beside config.json: {', '.join(sorted(files))}",
+            f"{type(backbone).__name__} gives no states whose mean could be taken", fix="leave model.head out"
         )
-    return processor
+    return int(last.shape[2] if last.dim() == 3 else last.shape[1])
+
+
+def _head_of(model: nn.Module) -> nn.Module | None:
+    """What was grafted on a backbone; None where nothing was."""
+    if isinstance(model, MeanPooled):
+        return model.classifier
+    return model.head if isinstance(model, Grafted) else None
+
+
+def _head_names(model: nn.Module) -> set[str]:
+    return {name for name, _ in model.named_parameters() if not name.startswith("backbone.")}
+
+
+def _head_dropout(backbone: nn.Module, options: ModelOptions, choice: Choice) -> float:
+    if options.dropout is not None:
+        return options.dropout
+    return float(getattr(backbone.config, "hidden_dropout_prob", None) or _DROPOUT[choice.head])
+
+
+def _unused(model: Any) -> frozenset[str]:
+    """The parameters that an image's answer does not depend on: norms and poolers that the head does not look at."""
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    with torch.enable_grad():
+        said = sum(part.float().sum() for part in _tensors(model(pixel_values=trial_image(model.base_model))))
+        assert isinstance(said, Tensor)
+        slopes = torch.autograd.grad(said, [parameter for _, parameter in named], allow_unused=True)
+    return frozenset(name for (name, _), slope in zip(named, slopes, strict=True) if slope is None)
+
+
+def _tensors(output: Mapping[str, Tensor]) -> Iterator[Tensor]:
+    return (part for part in output.values() if part.requires_grad)
 
 
 def _settle_padding(model: Any, processor: Any) -> None:
@@ -233,14 +264,16 @@ def _settle_padding(model: Any, processor: Any) -> None:
         processor.padding_side = "right"
 
 
-def _with_saved_head(backbone: nn.Module, folder: Path) -> MeanPooled:
+def _with_saved_head(head: str, backbone: nn.Module, folder: Path) -> nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         weights = load_file(folder / _HEAD_FILE)
-        model = MeanPooled(backbone, len(weights["bias"]), dropout=0.0)
-        model.classifier.load_state_dict(weights)
+        model: nn.Module = _grafted(head, backbone, len(weights[_OUTPUT[head]]), 0.0)
+        part = _head_of(model)
+        assert part is not None
+        part.load_state_dict(weights)
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise ResourceError(
             f"{folder / _HEAD_FILE} cannot be read: {first_line(error)}", fix="tune it again, or copy the folder again"

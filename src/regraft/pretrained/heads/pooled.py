@@ -1,4 +1,4 @@
-"""Heads that fit any backbone: where transformers has no head of its own for the task, or another one is wanted."""
+"""One answer for the whole input: the mean of what the backbone says of its positions, and a linear layer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ def mean_pool(hidden: Tensor, mask: Tensor | None) -> Tensor:
     """The mean over the positions that ``mask`` marks with 1.
 
     Args:
-        hidden: [batch, positions, width].
-        mask: [batch, positions], or None where every position counts.
+        hidden: [batch, positions, width], or a grid [batch, width, height, width of the grid].
+        mask: [batch, positions], or None where every position counts. Grids have none.
 
     Returns:
         [batch, width], in fp32.
     """
     hidden = hidden.float()
+    if hidden.dim() == 4:
+        return hidden.mean(dim=(2, 3))
     if mask is None:
         return hidden.mean(dim=1)
     weights = mask.to(hidden.dtype).unsqueeze(-1)
@@ -26,16 +28,20 @@ def mean_pool(hidden: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class MeanPooled(nn.Module):
-    """A backbone, the mean of its last hidden states over the real tokens, and one linear layer.
+    """A backbone, the mean of its last hidden states over the real tokens or the grid, and one linear layer.
 
-    Mean pooling is what sentence encoders were trained with (Reimers and Gurevych, Sentence-BERT, 2019).
+    Mean pooling is what sentence encoders were trained with (Reimers and Gurevych, Sentence-BERT, 2019), and, over
+    the grid, most convolutional networks (Lin et al., Network in Network, 2013, https://arxiv.org/abs/1312.4400).
+
+    Args:
+        width: of the last hidden states; else the config's ``hidden_size``.
     """
 
     base_model_prefix = "backbone"
 
-    def __init__(self, backbone: nn.Module, outputs: int, *, dropout: float = 0.1) -> None:
+    def __init__(self, backbone: nn.Module, outputs: int, *, dropout: float = 0.1, width: int | None = None) -> None:
         super().__init__()
-        width = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        width = width or int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(width, outputs)
