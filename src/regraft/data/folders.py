@@ -131,17 +131,17 @@ def folder_remarks(folder: Path, kind: str, *, file: str) -> list[str]:
     within = ("images", "masks") if kind == "masks" else _classes(folder) if kind == "classes" else ("",)
     files = [found for part in within for found in _walk(folder, part, hidden=True)]
     other = [found.path for found in files if not _is_image(found.path)]
-    notes = _passed_over(other, file, "that no image is named like")
+    notes = _passed_over(other, file, "not named like an image")
     if kind == "classes":
         beside = [entry.name for entry in _listed(folder) if entry.is_file() and _is_image(entry.name)]
-        notes += _passed_over(beside, file, "that lie in no folder of a class")
+        notes += _passed_over(beside, file, "in no folder of a class")
         full = {found.path.split("/")[0] for found in files if _is_image(found.path)}
         empty = [label for label in _classes(folder) if label not in full]
         notes += [f"{file}: there are no images in {', '.join(map(shown, empty))}."] if empty else []
     if kind == "masks":
         known = {_stem(found.path) for found in _images(folder, "images")}
         lone = [found.path for found in _images(folder, "masks") if _stem(found.path) not in known]
-        notes += _passed_over(lone, file, "that belong to no image")
+        notes += _passed_over(lone, file, "without an image of that name")
     return notes
 
 
@@ -199,7 +199,7 @@ def _walk(folder: Path, below: str = "", *, hidden: bool = False, above: tuple[P
     if not real.is_relative_to(folder.resolve()):
         yield _File(below, fault="leads out of the data folder")
         return
-    if real in above:
+    if real in above or (below and real == folder.resolve()):
         yield _File(below, fault="is a symlink to a folder that it lies in")
         return
     try:
@@ -251,8 +251,8 @@ def _passed_over(paths: list[str], file: str, which: str) -> list[str]:
         return []
     named = ", ".join(_spelt(path) for path in paths[:_NAMED])
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-    files = "1 file is" if len(paths) == 1 else f"{len(paths)} files are"
-    return [f"{file}: {files} passed over {which}: {named}{more}."]
+    files, are = ("1 file", "is") if len(paths) == 1 else (f"{len(paths)} files", "are")
+    return [f"{file}: {files} {which} {are} passed over: {named}{more}."]
 
 
 def _files_by_stem(folder: Path) -> dict[str, str] | None:
