@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.evaluation.intervals import affordable, percentiles, resampled_weights
+from regraft.evaluation.intervals import PRECISIONS, affordable, percentiles, resampled_weights
 from regraft.evaluation.metrics import Mean, Metric, find_metric, kind_of, measure
 from regraft.evaluation.weighted import Array, Floats, Statistic
 from regraft.fingerprint import draw
@@ -48,7 +48,8 @@ def compare(
 ) -> Comparison:
     """Compare two systems row by row: paired bootstrap interval, and p by approximate randomisation.
 
-    The difference is turned so that positive means that the tuned system is better. p is two-sided.
+    The difference is turned so that positive means that the tuned system is better. p is two-sided. Of average
+    precision the interval is the basic one (see ``intervals.bootstrap``).
 
     Raises:
         RecipeError: the metric does not fit this kind of answers.
@@ -61,6 +62,8 @@ def compare(
     if np.isfinite(difference):
         drawn = sign * _resampled_differences(found, target, scores, baseline_scores, resamples, seed)
         low, high = percentiles(drawn, confidence)
+        if metric in PRECISIONS:
+            low, high = min(difference, 2 * difference - high), max(difference, 2 * difference - low)
         p = _randomisation_p(found, target, scores, baseline_scores, abs(difference), seed)
     return Comparison(metric, baseline, difference, low, high, p, values[0], values[1])
 

@@ -21,7 +21,7 @@ _SHARES = {
     *("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "precision", "recall", "f1"),
     *("recall_100", "pixel_accuracy", "mean_accuracy", "mean_iou", "mean_dice", "iou", "dice"),
 }
-_PRECISIONS = {"map", "map_50", "map_75", "ap", "ap_50"}
+PRECISIONS = {"map", "map_50", "map_75", "ap", "ap_50"}  # whose resamples come out too high
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,11 @@ def bootstrap(
     share of rows instead, and the ends of AUC are undefined: resamples of equal rows are equal. Average precision is
     never above recall, so where it is 0 it has the same upper end; where it is 1 its ends are undefined, since a
     single bad image may spoil any part of it.
+
+    Average precision takes the best of what follows, which makes it too high on few images, and on resamples once
+    more: their percentiles would hold the truth in 66 to 93 of 100 cases instead of 95. Its interval is therefore the
+    basic one (Davison and Hinkley, 1997), which turns the resamples about the value, on the scale of arcsin of the
+    root; it holds the truth in 82 to 97 of 100.
 
     Raises:
         RecipeError: a name is not a metric for this kind of answers.
@@ -104,11 +109,20 @@ def _estimate(name: str, value: float, drawn: Floats, rows: float, confidence: f
     """Resampling rows that are all right, or all wrong, shows no spread: then the share of right rows decides."""
     low, high = percentiles(drawn, confidence)
     if low == high == value and value in {0.0, 1.0}:
-        if name in _SHARES or (name in _PRECISIONS and value == 0):
+        if name in _SHARES or (name in PRECISIONS and value == 0):
             low, high = wilson(value, rows, confidence)
-        elif name == "auc" or name in _PRECISIONS:
+        elif name == "auc" or name in PRECISIONS:
             low = high = float("nan")
+    elif name in PRECISIONS and np.isfinite(value):
+        low, high = _turned(value, low, high)
     return Estimate(value, low, high)
+
+
+def _turned(value: float, low: float, high: float) -> tuple[float, float]:
+    """The ends as far on the other side of a value in 0 to 1, on the scale of arcsin of the root."""
+    centre, *ends = np.arcsin(np.sqrt(np.clip([value, high, low], 0, 1)))
+    turned = np.sin(np.clip(2 * centre - ends, 0, np.pi / 2)) ** 2
+    return min(value, float(turned[0])), max(value, float(turned[1]))
 
 
 def resampled_weights(rows: int, *, resamples: int, seed: int) -> Iterator[Floats]:
