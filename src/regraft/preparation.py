@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -238,8 +238,38 @@ def _plan(
         phases=[{"epochs": phase.epochs, "parameters": len(phase.trainable)} for phase in chosen],
         data=_data(splits, task),
         steps=total_steps(len(rows.examples), chosen, recipe.training.batch_size),
-        notes=task.inputs.remarks(rows.encoded, model.processor, model.config),
+        notes=[
+            *task.inputs.remarks(rows.encoded, model.processor, model.config),
+            *model.notes,
+            *_told_of_the_head(model),
+            *_told_of_the_views(rows, sum(phase.epochs for phase in chosen)),
+        ],
     )
+
+
+def _told_of_the_head(model: Pretrained) -> Iterator[str]:
+    if model.head in {"pooled", "dense", "boxes"}:
+        yield f"the head ({model.head}) is regraft's own, grafted on the backbone"
+    if model.kept:
+        more = f" and {len(model.kept) - 8} more" if len(model.kept) > 8 else ""
+        yield f"the checkpoint knows of {', '.join(model.kept[:8])}{more}, and keeps what it knows"
+
+
+def _told_of_the_views(rows: Rows, epochs: int) -> Iterator[str]:
+    """What augmentation costs, and what the store can save of it."""
+    count = rows.number_of_views
+    if not rows.views:
+        return
+    if rows.reads(epochs) < 2:
+        yield (
+            f"augmented: {count} views of each example, each read once, so that nothing is stored; "
+            "augmentation.views=4 lets views take turns"
+        )
+    else:
+        yield (
+            f"augmented: {count} views of each example take turns over {epochs} epochs; what is frozen is computed "
+            f"{count} times an example and not {epochs} times"
+        )
 
 
 def _data(splits: Splits, task: Task) -> dict[str, Any]:

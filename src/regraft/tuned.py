@@ -176,7 +176,7 @@ def _understood(content: Any, folder: Path) -> tuple[Task, Answers, str]:
         parts = content["answers"]
         answers = Answers(parts["kind"], tuple(parts["names"]), tuple(parts["mean"]), tuple(parts["scale"]))
         float(content["temperature"])
-        if content["head"] not in {"own", "mean"}:
+        if content["head"] not in pretrained.HEADS:
             raise ValueError
         return make_task(options), answers, options.name
     except (KeyError, TypeError, ValueError) as error:

@@ -11,7 +11,20 @@ import os
 import sys
 from collections.abc import Callable
 
-COMMANDS = ("init", "plan", "tune", "resume", "evaluate", "predict", "rank", "report", "runs", "sweep", "cache")
+COMMANDS = (
+    "init",
+    "check",
+    "plan",
+    "tune",
+    "resume",
+    "evaluate",
+    "predict",
+    "rank",
+    "report",
+    "runs",
+    "sweep",
+    "cache",
+)
 
 
 def main() -> None:

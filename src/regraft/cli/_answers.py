@@ -18,7 +18,7 @@ _CHUNK = 512
 
 
 def answer_texts(tuned: Tuned, texts: Sequence[str], *, batch_size: int) -> None:
-    """Answer texts from the command line."""
+    """Answer texts, or images by their paths, from the command line."""
     _print(tuned.stream(texts, batch_size=batch_size))
 
 
@@ -68,4 +68,13 @@ def _line(tuned: Tuned, line: str, number: int) -> dict[str, Any] | str:
 
 def _print(values: Iterable[Any] | Iterator[Any]) -> None:
     for value in values:
-        print(json.dumps(value, ensure_ascii=False), flush=True)
+        print(json.dumps(value, ensure_ascii=False, default=_as_png), flush=True)
+
+
+def _as_png(mask: Any) -> str:
+    """A mask as the bytes of a PNG file, in base64."""
+    import base64
+
+    from regraft.assessment import png
+
+    return base64.b64encode(png(mask)).decode("ascii")

@@ -33,7 +33,7 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
     rows.append(["in all", f"{parameters['total']:,}", f"{parameters['trainable']:,} ({share:.1%})", ""])
     yield from (f"  {line}" for line in columns(rows))
     if model["new"]:
-        yield f"new        {', '.join(model['new'])} (no checkpoint holds them; they start from random numbers)"
+        yield f"new        {_some(model['new'])} (no checkpoint holds them; they start from random numbers)"
     yield f"loss       {plan['loss']['name']}: {plan['loss']['reason']}"
     yield f"precision  {plan['precision']['name']} on {plan['precision']['device']}: {plan['precision']['reason']}"
     yield f"data       {data['train']:,} to learn from, {data['validation']:,} to choose, {data['test']:,} to score on"
@@ -191,3 +191,9 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _some(names: Sequence[str], most: int = 6) -> str:
+    """Names, not too many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

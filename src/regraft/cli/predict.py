@@ -12,12 +12,17 @@ def command(
     model: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a tuned model's folder.")],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT]...", help="Texts; none, or -, for stdin. With --file: data.… keys."),
+        typer.Argument(
+            metavar="[TEXT]...", help="Texts, or paths of images; none, or -, for stdin. With --file: data.… keys."
+        ),
     ] = None,
-    file: Annotated[str | None, typer.Option(help="A table: csv, tsv, jsonl or parquet.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts computed together.")] = 64,
+    file: Annotated[str | None, typer.Option(help="A table: csv, tsv, jsonl or parquet; a folder of images.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Inputs computed together.")] = 64,
 ) -> None:
-    """Answer texts, the rows of a table, or the lines of stdin (text, or JSON objects); prints one JSON line each."""
+    """Answer texts or images, the rows of a table, or the lines of stdin (text, or JSON objects).
+
+    Prints one JSON line each; a mask is a PNG file in base64, whose values are the places of the labels.
+    """
     from regraft.assessment import reading_recipe
     from regraft.cli._answers import answer_file, answer_stdin, answer_texts
     from regraft.errors import RecipeError
