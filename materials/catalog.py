@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from materials import minilm, vader
+from materials import centernet, efficientnet, fashion, minilm, vader
 from materials.cache import build, folder, is_whole
 from materials.errors import UnknownMaterial
 from materials.material import Material
 
-MATERIALS: dict[str, Material] = {material.name: material for material in (minilm.MATERIAL, vader.MATERIAL)}
+_MODULES = (minilm, vader, efficientnet, fashion, centernet)
+
+MATERIALS: dict[str, Material] = {module.MATERIAL.name: module.MATERIAL for module in _MODULES}
 
 
 def provide(name: str, *, force: bool = False) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from materials.catalog import MATERIALS
 from materials.errors import DamagedMaterial, MissingMaterial
 from materials.fetch import Package, download
 from regraft.fingerprint import file_sha256
@@ -53,6 +54,39 @@ def test_a_file_that_cannot_be_had_is_named(shelf: Path, tmp_path: Path) -> None
     assert "PIP_FIND_LINKS" in str(caught.value)
 
 
+@pytest.mark.parametrize(("registry", "tool"), [("npm", "npm"), ("debian", "apt-get")])
+def test_where_a_registrys_tool_is_missing_the_message_names_both(
+    registry: str, tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    package = Package(name="toy", version="1.0", file="toy-1.0.bin", sha256="0" * 64, registry=registry)
+    with pytest.raises(MissingMaterial, match=r"toy-1\.0\.bin is missing") as caught:
+        download(package, tmp_path)
+    assert f"{tool} is not installed here" in str(caught.value)
+    assert "REGRAFT_SHELF" in str(caught.value)
+
+
+@pytest.mark.parametrize("registry", ["pypi", "npm", "debian"])
+def test_any_file_is_taken_from_the_shelf_and_checked(
+    registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "shelf" / "toy-1.0.bin").write_bytes(b"toy")
+    monkeypatch.setenv("REGRAFT_SHELF", str(tmp_path / "shelf"))
+    pinned = file_sha256(tmp_path / "shelf" / "toy-1.0.bin")
+    package = Package(name="toy", version="1.0", file="toy-1.0.bin", sha256=pinned, registry=registry)
+    assert download(package, tmp_path).read_bytes() == b"toy"
+    with pytest.raises(DamagedMaterial):
+        download(replace(package, sha256="0" * 64), tmp_path)
+
+
+def test_a_wheel_for_another_python_is_fetched_all_the_same(shelf: Path, tmp_path: Path) -> None:
+    pure = make_wheel(shelf, "toy")
+    name = "toy-1.0-cp39-cp39-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+    (shelf / pure.file).rename(shelf / name)
+    assert download(replace(pure, file=name), tmp_path).name == name
+
+
 def test_offline_is_exit_5_and_names_the_file(cache: Path, shelf: Path) -> None:
     outcome = materials("vader")
     assert outcome.returncode == 5
@@ -89,4 +123,4 @@ def test_an_unknown_name_is_exit_2_and_suggests_the_nearest(cache: Path, shelf: 
 def test_the_list_says_what_is_here(cache: Path) -> None:
     outcome = materials("--list")
     assert outcome.returncode == 0
-    assert [line.split()[:2] for line in outcome.stdout.splitlines()] == [["minilm", "not"], ["vader", "not"]]
+    assert [line.split()[:2] for line in outcome.stdout.splitlines()] == [[name, "not"] for name in MATERIALS]

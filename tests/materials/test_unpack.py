@@ -85,3 +85,38 @@ def test_a_broken_archive_is_named(tmp_path: Path, target: Path) -> None:
     for name in ("cut.tar.gz", "none.whl"):
         with pytest.raises(DamagedMaterial, match=name):
             unpack(tmp_path / name, target)
+
+
+def make_deb(path: Path, *members: tuple[str, bytes]) -> Path:
+    """An ar archive; its second member has an odd size, so that padding comes in."""
+    content = b"!<arch>\n"
+    for name, data in members:
+        header = f"{name:16}{0:<12}{0:<6}{0:<6}{0:<8}{len(data):<10}`\n".encode()
+        content += header + data + b"\n" * (len(data) % 2)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_debian_package_gives_its_files(tmp_path: Path, target: Path) -> None:
+    data = make_tar(tmp_path / "data.tar.gz", entry("./usr/share/t.txt"), entry("./usr/link", tarfile.SYMTYPE, ".."))
+    parts = ("debian-binary", b"2.0\n"), ("control.tar.gz", b"odd"), ("data.tar.gz", data.read_bytes())
+    unpack(make_deb(tmp_path / "a.deb", *parts), target, only=("*.txt",))
+    assert (target / "usr/share/t.txt").read_text() == "text"
+    with pytest.raises(DamagedMaterial, match="link"):
+        unpack(tmp_path / "a.deb", target)
+
+
+def test_a_debian_package_without_files_is_named(tmp_path: Path, target: Path) -> None:
+    whole = make_deb(tmp_path / "a.deb", ("debian-binary", b"2.0\n"))
+    with pytest.raises(DamagedMaterial, match=r"a\.deb .* no data\.tar"):
+        unpack(whole, target)
+
+
+def test_only_what_is_asked_for_is_unpacked(tmp_path: Path, target: Path) -> None:
+    tar = make_tar(
+        tmp_path / "a.tar.gz", entry("a/good.txt"), entry("b/good.txt"), entry("a/link", tarfile.SYMTYPE, "..")
+    )
+    unpack(tar, target, only=("a/*.txt",))
+    unpack(make_zip(tmp_path / "a.zip", "../outside.txt"), target, only=("good.*",))
+    assert sorted(path.name for path in target.rglob("*.txt")) == ["good.txt", "good.txt"]
+    assert not outside(tmp_path)
