@@ -418,3 +418,8 @@ def test_an_image_folder_of_hundreds_is_read_alike_each_time(tmp_path: Path) -> 
     first, second = load(tmp_path), load(tmp_path)
     assert first == second
     assert len({example.id for example in first.train}) <= 256
+
+
+def test_what_a_folder_calls_label_is_no_mask_though_a_table_may_call_it_so(pets: Path) -> None:
+    mask = Column("mask", "target", parse_text, synonyms=("label",), opens=open_mask)
+    assert "that does not say what the 'mask' of an image is" in error(pets, (IMAGE, mask))

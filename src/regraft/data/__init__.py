@@ -1,8 +1,8 @@
-"""From a table to examples in three parts: train, validation, test."""
+"""From a table, or a folder of images, to examples in three parts: train, validation, test."""
 
 from regraft.data.example import BadRow, Column, Example, Splits
 from regraft.data.examples import read_examples, stream_examples
-from regraft.data.load import load_splits
+from regraft.data.load import load_splits, side_paths
 from regraft.data.table import locate
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "load_splits",
     "locate",
     "read_examples",
+    "side_paths",
     "stream_examples",
 ]

@@ -73,7 +73,7 @@ def find_columns(path: str, columns: Sequence[Column], options: DataOptions, *, 
     header = read_header(path, options)
     if source.is_folder and targets and not options.columns:
         for column in columns:
-            if column.required and not {column.name, *column.synonyms} & set(header):
+            if column.required and column.name not in header:  # no synonym counts: a label is not the name of a mask
                 raise _unsaid(source, column.name)
     return recognise(header, columns, options, file=source.file, targets=targets, named=source.is_table)
 
