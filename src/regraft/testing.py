@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from regraft.errors import RecipeError
 from regraft.fingerprint import draw
-from regraft.pretrained.tiny import FAMILIES, tiny_model
+from regraft.pretrained.tiny import BACKBONES, DETECTORS, FAMILIES, IMAGE_FAMILIES, SEGMENTERS, tiny_model
 
-__all__ = ["FAMILIES", "WORDS", "tiny_model", "toy_table"]
+__all__ = [
+    "BACKBONES",
+    "DETECTORS",
+    "FAMILIES",
+    "IMAGE_FAMILIES",
+    "SEGMENTERS",
+    "SHAPES",
+    "WORDS",
+    "tiny_model",
+    "toy_images",
+    "toy_table",
+]
 
 _GOOD = ("good", "great", "fine", "lovely", "superb")
 _BAD = ("bad", "awful", "poor", "dull", "dreadful")
 _PLAIN = ("the", "a", "film", "plot", "scene", "actor", "was", "is", "and", "very", "story", "end", "with", "of")
 WORDS = (*_GOOD, *_BAD, *_PLAIN)
+SHAPES = ("disc", "square")
+_COLOURS = {"disc": (220, 60, 60), "square": (60, 90, 220)}
+_SIDE = 48  # pixels of a toy image
 
 
 def toy_table(file: str | Path, *, rows: int = 120, kind: str = "classes", seed: int = 0) -> Path:
@@ -79,3 +98,152 @@ def _text(number: int, seed: int, *, leaning: int) -> tuple[str, int, int]:
 
 def _cell(value: Any) -> Any:
     return "|".join(value) if isinstance(value, list) else value
+
+
+# Images
+
+
+@dataclass(frozen=True)
+class _Shape:
+    name: str
+    box: tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels
+
+
+def toy_images(folder: str | Path, *, kind: str = "classes", images: int = 60, seed: int = 0) -> Path:
+    """Draw discs and squares on noise, which a tiny model can learn to tell apart and to find.
+
+    Args:
+        kind: "classes" (a folder for each class), "labels" (metadata.jsonl: which shapes occur), "numbers"
+            (metadata.csv: how far to the right the shape is, -1 to 1), "boxes" (instances.json in COCO form, with
+            outlines), "masks" (images, masks and classes.txt).
+
+    Returns:
+        What a recipe names: the folder, or for boxes the json file.
+
+    Raises:
+        RecipeError: the folder exists already.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise RecipeError(f"{folder} exists already", fix="name another folder: toy data replace nothing")
+    drawn = [_shapes(number, seed, several=kind in ("labels", "boxes", "masks")) for number in range(images)]
+    names = [_place(kind, number, shapes) for number, shapes in enumerate(drawn)]
+    for number, (name, shapes) in enumerate(zip(names, drawn, strict=True)):
+        _write(folder / name, _pixels(number, seed, shapes))
+        if kind == "masks":
+            _write(folder / name.replace("images", "masks", 1), _mask(shapes))
+    return _described(folder, kind, names, drawn)
+
+
+def _place(kind: str, number: int, shapes: Sequence[_Shape]) -> str:
+    inside = {"classes": shapes[0].name, "boxes": "images", "masks": "images"}.get(kind)
+    name = f"{number:04d}.png"
+    return f"{inside}/{name}" if inside else name
+
+
+def _described(folder: Path, kind: str, names: Sequence[str], drawn: Sequence[Sequence[_Shape]]) -> Path:
+    """What lies beside the images."""
+    if kind == "labels":
+        rows = [
+            {"file_name": name, "labels": sorted({shape.name for shape in shapes})}
+            for name, shapes in zip(names, drawn, strict=True)
+        ]
+        (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    elif kind == "numbers":
+        lines = [f"{name},{_right(shapes[0]):.4f}\n" for name, shapes in zip(names, drawn, strict=True)]
+        (folder / "metadata.csv").write_text("".join(["file_name,score\n", *lines]), encoding="utf-8")
+    elif kind == "masks":
+        (folder / "classes.txt").write_text("".join(f"{name}\n" for name in ("background", *SHAPES)), encoding="utf-8")
+    elif kind == "boxes":
+        file = folder / "instances.json"
+        file.write_text(json.dumps(_coco(names, drawn)), encoding="utf-8")
+        return file
+    return folder
+
+
+def _shapes(number: int, seed: int, *, several: bool) -> list[_Shape]:
+    """One shape, or with ``several`` one or two that do not touch."""
+    count = 1 + (number // 2) % 2 if several else 1
+    width = _SIDE // count
+    found = []
+    for place in range(count):
+        side = 14 + draw("side", seed, number, place) % 9
+        left = place * width + draw("left", seed, number, place) % (width - side)
+        top = draw("top", seed, number, place) % (_SIDE - side)
+        name = SHAPES[(number + place * (draw("other", seed, number) % 2)) % 2]
+        found.append(_Shape(name, (left, top, left + side, top + side)))
+    return found
+
+
+def _covered(shape: _Shape) -> NDArray[np.bool_]:
+    """Which pixels a shape covers, [side, side]."""
+    left, top, right, bottom = shape.box
+    rows, columns = np.mgrid[:_SIDE, :_SIDE] + 0.5
+    if shape.name == "square":
+        covered = (columns > left) & (columns < right) & (rows > top) & (rows < bottom)
+    else:
+        covered = np.hypot(columns - (left + right) / 2, rows - (top + bottom) / 2) < (right - left) / 2
+    return np.asarray(covered)
+
+
+def _pixels(number: int, seed: int, shapes: Sequence[_Shape]) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(draw("noise", seed, number) % (1 << 32))
+    pixels = noise.integers(60, 160, (_SIDE, _SIDE, 3)).astype(np.uint8)
+    for shape in shapes:
+        pixels[_covered(shape)] = _COLOURS[shape.name]
+    return pixels
+
+
+def _mask(shapes: Sequence[_Shape]) -> NDArray[np.uint8]:
+    mask = np.zeros((_SIDE, _SIDE), dtype=np.uint8)
+    for shape in shapes:
+        mask[_covered(shape)] = 1 + SHAPES.index(shape.name)
+    return mask
+
+
+def _right(shape: _Shape) -> float:
+    """How far to the right the middle of a shape is: -1 at the left edge, 1 at the right."""
+    return (shape.box[0] + shape.box[2]) / _SIDE - 1
+
+
+def _coco(names: Sequence[str], drawn: Sequence[Sequence[_Shape]]) -> dict[str, Any]:
+    annotations = [
+        {
+            "id": number * 10 + place,
+            "image_id": number,
+            "category_id": 1 + SHAPES.index(shape.name),
+            "bbox": [left, top, right - left, bottom - top],
+            "area": int(_covered(shape).sum()),
+            "segmentation": [_outline(shape)],
+            "iscrowd": 0,
+        }
+        for number, shapes in enumerate(drawn)
+        for place, shape in enumerate(shapes)
+        for left, top, right, bottom in [shape.box]
+    ]
+    return {
+        "images": [
+            {"id": number, "file_name": Path(name).name, "width": _SIDE, "height": _SIDE}
+            for number, name in enumerate(names)
+        ],
+        "categories": [{"id": 1 + place, "name": name} for place, name in enumerate(SHAPES)],
+        "annotations": annotations,
+    }
+
+
+def _outline(shape: _Shape) -> list[float]:
+    """A polygon x, y, x, y, … around a shape."""
+    left, top, right, bottom = shape.box
+    if shape.name == "square":
+        return [float(value) for value in (left, top, right, top, right, bottom, left, bottom)]
+    turns = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    radius = (right - left) / 2
+    points = np.stack([(left + right) / 2 + radius * np.cos(turns), (top + bottom) / 2 + radius * np.sin(turns)], 1)
+    return [round(float(value), 2) for value in points.reshape(-1)]
+
+
+def _write(file: Path, pixels: NDArray[np.uint8]) -> None:
+    from PIL import Image
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(file)

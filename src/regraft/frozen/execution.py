@@ -13,12 +13,13 @@ from torch import Tensor
 
 from regraft.device import require_memory
 from regraft.errors import ResourceError
+from regraft.frozen.fields import Fields, backbone_of, fields_of
 from regraft.frozen.frontier import Frontier, find_frontier
 from regraft.frozen.patch import at_rest
 from regraft.frozen.prefix import Prefix, Tap
 from regraft.frozen.proof import Difference, Seen, difference, look, tolerance
 from regraft.frozen.reading import attention_in
-from regraft.frozen.rows import FrozenRows, fill, open_store
+from regraft.frozen.rows import FrozenRows, fill, is_text, open_store
 from regraft.frozen.subject import Subject
 from regraft.frozen.tail import Shortcuts, Tail, stem_modules
 from regraft.frozen.trace import Trace, trace_of
@@ -36,6 +37,7 @@ class Decision:
     """How a phase is computed, and why.
 
     ``from_rows``: whether the blocks below the frontier are given by rows; ``stored``: whether those are kept.
+    ``blank``: whether the model is then given ``Inputs.blank``, since it does not look at its inputs.
     """
 
     frontier: Frontier
@@ -46,6 +48,7 @@ class Decision:
     difference: Difference | None = None
     stored: bool = False
     bytes: int = 0
+    blank: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, for the plan, the event log and checkpoints."""
@@ -79,9 +82,22 @@ class Execution:
         self._rows: FrozenRows | None = None
         self._others: dict[int, FrozenRows] = {}
         self._sample: list[int] = []
+        self._blank = False
+
+    @property
+    def looks_at_inputs(self) -> bool:
+        """Whether a batch must hold what the examples say; else ``Inputs.blank`` will do, for training and validation.
+
+        Where it does not look, rows stand for the examples. Those that are not stored are computed from the encoded
+        examples themselves, in this process.
+        """
+        return not self._blank
 
     def __call__(self, inputs: Mapping[str, Tensor], places: Sequence[int]) -> Any:
-        """What the model says of the training examples at ``places``, whose inputs are given too."""
+        """What the model says of the training examples at ``places``, whose inputs are given too.
+
+        The inputs may be blank where ``looks_at_inputs`` is false.
+        """
         return self._run(inputs, places, self._rows)
 
     def of(self, encoded: Sequence[Encoded], poll: Callable[[], None]) -> Runner:
@@ -118,6 +134,7 @@ class Execution:
         self._stack.close()
         self._others.clear()
         self._tail = self._rows = None
+        self._blank = False
 
     def enter(
         self,
@@ -125,17 +142,20 @@ class Execution:
         places: Sequence[int],
         loss: Loss,
         *,
-        epochs: int,
         poll: Callable[[], None],
+        reads: int = 1,
+        epochs: int | None = None,
         also: Sequence[Tap] = (),
         known: Decision | None = None,
     ) -> Iterator[tuple[int, int] | Decision]:
         """Prepare for a phase. What is trainable is measured on the model as it is.
 
         Args:
-            batch: a few training examples of different lengths; the proof is made on them.
+            batch: a few training examples of different lengths; the proof is made on them. Not blank.
             places: which ones.
-            epochs: how often each row will be read.
+            reads: how often each row will be read: once an epoch, less where examples have several views and an
+                epoch reads one of them.
+            epochs: the same where there is one view.
             also: what else of the training examples is wanted later, and is stored in the same pass.
             known: what was decided when this phase began; it is kept, for another way would give other bits.
 
@@ -147,7 +167,7 @@ class Execution:
         if self._rows is None or not decision.from_rows:
             yield decision
             return
-        declined = self._declined(epochs)
+        declined = self._declined(reads if epochs is None else epochs)
         if declined is None:
             try:
                 yield from self._fill(self._rows, also, poll)
@@ -190,33 +210,70 @@ class Execution:
         self.close()
         subject = self._subject
         frontier = find_frontier(subject.model, subject.anatomy)
-        if not subject.blocks:
-            return Decision(frontier, False, "the model has no blocks")
-        failed = f"{frontier.above} trains below the first block" if frontier.blocks == 0 else "no way was proved"
         try:
-            trace = self._traced()
             whole = look(subject.model, batch, loss, subject.device, lambda inputs: subject.model(**inputs))
         except UNFIT as error:
             require_memory(error)
             return Decision(frontier, False, _said(error))
-        for tap, shortcuts in _candidates(frontier, trace, subject):
-            try:
-                decision = self._proved(frontier, trace, tap, shortcuts, batch, loss, whole)
-            except UNFIT as error:
-                require_memory(error)
-                failed = _said(error)
-                continue
-            if decision.difference is not None and decision.difference.within(self._tolerance(tap)):
-                return decision
-            failed = f"from rows it differs by {decision.difference}"
+        trace, failed = self._seen(frontier)
+        fields = self._fields() if trace is None or trace.reads in ("all", "mean") else None
+        for tap, shortcuts in _candidates(frontier, trace, fields, subject):
+            for blank in self._blanks(tap):
+                try:
+                    decision = self._proved(frontier, trace, tap, shortcuts, blank, batch, loss, whole)
+                except UNFIT as error:
+                    require_memory(error)
+                    failed = _said(error)
+                    continue
+                if decision.difference is not None and decision.difference.within(self._tolerance(tap)):
+                    self._blank = decision.blank
+                    return decision
+                failed = f"from rows it differs by {decision.difference}"
         self.close()
         return Decision(frontier, False, failed)
+
+    def _seen(self, frontier: Frontier) -> tuple[Trace | None, str]:
+        """How the model runs through its blocks, and why it is run whole if no way is proved."""
+        if not self._subject.blocks:
+            return None, "the model has no blocks"
+        try:
+            trace = self._traced()
+        except UNFIT as error:
+            require_memory(error)
+            return None, _said(error)
+        if frontier.blocks == 0:
+            return trace, f"{frontier.above} trains below the first block"
+        if any(height < frontier.blocks for height in trace.apart):
+            return trace, "what several of its frozen blocks give is read, as by a feature pyramid"
+        return trace, "no way was proved"
+
+    def _fields(self) -> Fields | None:
+        """What the head reads of the output of a backbone that is frozen as a whole, if that is all it reads."""
+        backbone = backbone_of(self._subject.model)
+        if backbone is None or is_text(self._encoded) or any(each.requires_grad for each in backbone.parameters()):
+            return None
+        try:
+            return self._looked_up()
+        except UNFIT as error:
+            require_memory(error)
+            return None
+
+    def _looked_up(self) -> Fields:
+        with at_rest(self._subject.model), self._subject.device.computing():
+            return fields_of(self._subject.model, self._few(3))
+
+    def _blanks(self, tap: Tap) -> list[dict[str, Tensor] | None]:
+        """What the model may be given from rows: first inputs that say nothing, then true ones."""
+        encoded = [self._encoded[place] for place in self._sample]
+        blank = self._subject.inputs.blank(encoded, self._subject.processor) if tap.height else None
+        return [None] if blank is None else [blank, None]
 
     def _again(self, known: Decision) -> Decision:
         """Compute as was decided before."""
         self.close()
         if known.difference is not None:
-            self._build(self._traced(), known.tap, known.shortcuts)
+            self._build(None if known.tap.fields else self._traced(), known.tap, known.shortcuts)
+            self._blank = known.blank
             if self._rows is not None:
                 self._rows.size = known.bytes
         return replace(known, stored=False, reason=known.reason.partition(";")[0])
@@ -231,9 +288,10 @@ class Execution:
     def _proved(
         self,
         frontier: Frontier,
-        trace: Trace,
+        trace: Trace | None,
         tap: Tap,
         shortcuts: Shortcuts,
+        blank: dict[str, Tensor] | None,
         batch: Batch,
         loss: Loss,
         whole: Seen,
@@ -241,31 +299,36 @@ class Execution:
         subject = self._subject
         tail = self._build(trace, tap, shortcuts)
         given = None if self._rows is None else self._rows[self._sample]
-        fast = look(subject.model, batch, loss, subject.device, lambda inputs: tail(inputs, given))
+        tried = batch if blank is None else replace(batch, inputs=blank)
+        fast = look(subject.model, tried, loss, subject.device, lambda inputs: tail(inputs, given))
         few = [self._encoded[place] for place in self._sample]
         size = sum(row.nbytes for row in given or ()) * self._units(self._encoded, tap) // self._units(few, tap)
         if self._rows is not None:
             self._rows.size = size
         short = self._dtype(tap) != torch.float32 or subject.device.precision == "bf16"
         found = difference(whole, fast, short=short)
-        return Decision(frontier, bool(tap.height), "proved", tap, shortcuts, found, bytes=size)
+        known = blank is not None
+        return Decision(frontier, bool(tap.height), "proved", tap, shortcuts, found, bytes=size, blank=known)
 
-    def _build(self, trace: Trace, tap: Tap, shortcuts: Shortcuts) -> Tail:
+    def _build(self, trace: Trace | None, tap: Tap, shortcuts: Shortcuts) -> Tail:
         subject = self._subject
         stem = stem_modules(subject.model, subject.anatomy) if shortcuts.bypass_stem else []
-        self._tail = Tail(subject.model, subject.blocks, trace, tap, stem=stem, shortcuts=shortcuts)
-        self._rows = None
+        fields = self._looked_up() if tap.fields else None
+        tail = Tail(subject.model, subject.blocks, trace, tap, stem=stem, shortcuts=shortcuts, fields=fields)
+        self._tail, self._rows = tail, None
         if tap.height:
-            prefix = Prefix(subject.model, subject.blocks, trace.calls)
+            calls = [1] * len(subject.blocks) if trace is None else trace.calls
+            prefix = Prefix(subject.model, subject.blocks, calls)
             self._rows = FrozenRows(subject, prefix, self._encoded, tap, self._dtype(tap))
-            self._tail.learn_stem([self._few(2), self._few(3)])
-        return self._tail
+            if not tap.fields:
+                tail.learn_stem([self._few(2), self._few(3)])
+        return tail
 
     def _dtype(self, tap: Tap) -> torch.dtype:
         asked = self._options.dtype
         if asked != "auto":
             return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[asked]
-        in_bf16 = self._subject.device.precision == "bf16" and tap.reading == "all"
+        in_bf16 = self._subject.device.precision == "bf16" and tap.reading in ("all", "maps")
         return torch.bfloat16 if in_bf16 else torch.float32
 
     def _tolerance(self, tap: Tap) -> Difference:
@@ -295,9 +358,24 @@ def _mended(rows: FrozenRows) -> str:
     return f"; {parts} of the store {'was' if damaged == 1 else 'were'} computed again" if damaged else ""
 
 
-def _candidates(frontier: Frontier, trace: Trace, subject: Subject) -> Iterator[tuple[Tap, Shortcuts]]:
+def _candidates(
+    frontier: Frontier, trace: Trace | None, fields: Fields | None, subject: Subject
+) -> Iterator[tuple[Tap, Shortcuts]]:
     """Ways to compute, the one that saves most first."""
+    output = Tap(len(subject.blocks) + 1, "pooled" if fields and fields.single else "maps")
+    if fields is not None and fields.single:
+        yield replace(output, fields=fields.names), Shortcuts()
+    if trace is not None:
+        yield from _from_blocks(frontier, trace, subject)
+    if fields is not None and not fields.single:
+        yield replace(output, fields=fields.names), Shortcuts()
+
+
+def _from_blocks(frontier: Frontier, trace: Trace, subject: Subject) -> Iterator[tuple[Tap, Shortcuts]]:
+    """Ways where what leaves a block stands for the blocks below it."""
     height = frontier.blocks
+    if any(lower < height for lower in trace.apart):
+        return
     if height == frontier.depth and trace.reads != "all":
         for alone in (True, False) if trace.reads != "mean" and _has_attention(subject) else (False,):
             for bypass, one_row in ((True, True), (True, False), (False, False)):

@@ -2,6 +2,8 @@
 
 The bits of an example's rows depend on the example alone: it is computed padded to a length of its own, which
 follows from its length, whoever is computed with it. So a row that was stored and one that is computed now are equal.
+Convolutions are another kernel for another number of examples, so what goes through them is computed in passes of one
+fixed number; within such a pass, the place and the neighbours of an example do not change its bits.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from regraft.data.batches import padded
+from regraft.frozen.fields import output_of_backbone, rows_of
 from regraft.frozen.patch import Forward, Stopped, at_rest, forwards
 from regraft.frozen.reading import reading_rows
 from regraft.frozen.trace import Reading, edges, hidden_of, row_mask
@@ -26,13 +29,16 @@ class Tap:
     """Where rows are taken, and which.
 
     ``height``: behind so many blocks; one more than there are means the backbone's output, with what follows the
-    blocks (norms). ``reading``: all rows of an example, the first, the last, or their mean in fp32. ``alone``: what
-    follows the attention of the block is computed for the first or last row alone.
+    blocks (norms). ``reading``: all rows of an example, the first, the last, or their mean in fp32; of states on a grid
+    [channels, height, width] all or the mean. ``alone``: what follows the attention of the block is computed for the
+    first or last row alone. "pooled" and "maps" are what the head reads of the backbone's output: ``fields`` of it, one
+    vector or more.
     """
 
     height: int
     reading: Reading = "all"
     alone: bool = False
+    fields: str = ""
 
 
 _TIMES = 8  # how often a row that is read alone is computed: in so many rows its bits depend on its example alone
@@ -59,7 +65,9 @@ class Prefix:
             raise ValueError("below the first block nothing is kept")
         seen = _Pass(self._model, inputs, taps)
         with torch.no_grad(), at_rest(self._model), forwards(self._watched(seen)):
-            if seen.highest > len(self._blocks):
+            if any(tap.fields for tap in taps):
+                seen.keep_output(output_of_backbone(self._model, inputs))
+            elif seen.highest > len(self._blocks):
                 seen.keep(seen.highest, encoder_of(self._model)(**inputs).last_hidden_state)
             else:
                 with suppress(Stopped):
@@ -107,10 +115,16 @@ class _Pass:
 
         return forward
 
+    def keep_output(self, output: Any) -> None:
+        """Read what leaves the backbone."""
+        self.found |= {tap: rows_of(output, tap.fields) for tap in self._taps if tap.fields}
+        if any(tap.height == self.highest and not tap.fields for tap in self._taps):
+            self.keep(self.highest, output.last_hidden_state)
+
     def keep(self, height: int, hidden: Tensor) -> None:
         """Read what leaves a block, [batch, rows, …]."""
         for tap in self._taps:
-            if tap.height == height and not tap.alone:
+            if tap.height == height and not tap.alone and not tap.fields:
                 self.found[tap] = _read(hidden, row_mask(self._model, self._inputs, hidden), tap.reading)
 
 
@@ -141,12 +155,15 @@ def _in_short(own: Forward) -> Forward:
     return forward
 
 
-def canonical_batches(lengths: Sequence[int], *, limit: int, tokens: int) -> Iterator[tuple[int, list[int]]]:
+def canonical_batches(
+    lengths: Sequence[int], *, limit: int, tokens: int, most: int | None = None
+) -> Iterator[tuple[int, list[int]]]:
     """Batches of examples that are padded to the same length, and that length.
 
     Args:
         limit: the most that the model takes; no length is rounded beyond it.
         tokens: in a batch at most, padding included.
+        most: examples in a batch, in place of ``tokens``.
     """
     sizes = [padded(length, limit) for length in lengths]
     ordered = sorted(range(len(sizes)), key=lambda place: sizes[place])
@@ -154,8 +171,8 @@ def canonical_batches(lengths: Sequence[int], *, limit: int, tokens: int) -> Ite
     while start < len(ordered):
         size = sizes[ordered[start]]
         stop = start
-        most = start + max(1, tokens // max(1, size))
-        while stop < min(most, len(ordered)) and sizes[ordered[stop]] == size:
+        end = start + (most or max(1, tokens // max(1, size)))
+        while stop < min(end, len(ordered)) and sizes[ordered[stop]] == size:
             stop += 1
         yield size, ordered[start:stop]
         start = stop

@@ -31,6 +31,7 @@ _BESIDE = (
     "dtype",
 )
 
+_WIDTHS = ("hidden_size", "hidden_sizes", "hidden_dim", "d_model", "neck_hidden_sizes")  # as configs call them
 _PADDING = ("padding_side", "pad_token_id")
 _STOCK = {"regraft": "sdpa"}  # what regraft's own attention calls where nothing needs a gradient
 
@@ -52,7 +53,10 @@ class Subject:
     @property
     def width(self) -> int:
         """Numbers in a hidden state, where the config tells; else a guess, for how much room rows will take."""
-        return int(getattr(self.config, "hidden_size", 1024))
+        config = getattr(self.config, "vision_config", None) or self.config
+        found = [getattr(config, name, None) for name in _WIDTHS]
+        widths = [width[-1] if isinstance(width, list | tuple) else width for width in found if width]
+        return int(next((width for width in widths if isinstance(width, int)), 1024))
 
     @cached_property
     def blocks(self) -> tuple[nn.Module, ...]:
@@ -76,7 +80,8 @@ class Subject:
             "height": tap.height,
             "reading": tap.reading,
             "alone": tap.alone,
-            "weights": tensors_sha256(dict(self._below(tap.height))),
+            **({"fields": tap.fields} if tap.fields else {}),
+            "weights": tensors_sha256(dict(self._below(tap))),
             "config": digest(_plain(self.config.to_dict())),
             "limit": self.limit,
             "inputs": [type(self.inputs).__qualname__, *(getattr(self.processor, name, None) for name in _PADDING)],
@@ -87,17 +92,18 @@ class Subject:
             "versions": {name: version(name) for name in ("torch", "transformers")} | {"regraft": __version__},
         }
 
-    def _below(self, height: int) -> Iterator[tuple[str, Tensor]]:
-        """Parameters and buffers that rows at a height can depend on: all but those of what lies above."""
+    def _below(self, tap: Tap) -> Iterator[tuple[str, Tensor]]:
+        """Parameters and buffers that rows at a tap can depend on: all but those of what lies above."""
         above = {*self.anatomy.head}
-        if height <= len(self.blocks):
+        if tap.height <= len(self.blocks):
             above |= set(self.anatomy.tail)
-        lower = chain_of(self.anatomy)[:height]
+        lower = self.anatomy.modules if tap.fields else chain_of(self.anatomy)[: tap.height]
         higher = tuple(f"{path}." for path in self.anatomy.modules if path not in lower)
         prefix = f"{getattr(self.model, 'base_model_prefix', '')}."
         for tensors in (self.model.named_parameters(), self.model.named_buffers()):
             for name, tensor in tensors:
-                if name not in above and not name.startswith(higher) and ".pooler." not in name:
+                unread = ".pooler." in name and not tap.fields
+                if name not in above and not name.startswith(higher) and not unread:
                     yield name.removeprefix(prefix), tensor
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from regraft.frozen.fields import Fields, standing_aside
 from regraft.frozen.patch import Forward, Stopped, forwards
 from regraft.frozen.prefix import Tap
 from regraft.frozen.reading import reading_rows
@@ -40,19 +41,21 @@ class Tail:
     Args:
         blocks: all blocks of the chain, in order.
         stem: modules that may be bypassed.
+        fields: of the backbone's output, where the tap is these: the backbone as a whole stands aside.
     """
 
     def __init__(
         self,
         model: nn.Module,
         blocks: Sequence[nn.Module],
-        trace: Trace,
+        trace: Trace | None,
         tap: Tap,
         *,
         stem: Sequence[nn.Module] = (),
         shortcuts: Shortcuts,
+        fields: Fields | None = None,
     ) -> None:
-        self._model, self._trace, self._tap = model, trace, tap
+        self._model, self._trace, self._tap, self._fields = model, trace, tap, fields
         self._frozen = tuple(blocks[: tap.height])
         self._one_row = shortcuts.one_row
         self._stem = tuple(stem)
@@ -75,11 +78,15 @@ class Tail:
             inputs: as the model takes them.
             rows: of each example, [rows, …]; None where nothing is frozen from the bottom.
         """
+        if self._fields is not None:
+            assert rows is not None
+            with forwards(standing_aside(self._model, self._fields.output(rows))):
+                return self._model(**inputs)
         aside: dict[nn.Module, Forward] = {}
         if self._one_row:
             inputs = _cut(inputs, last=self._tap.reading == "last")
         if rows is not None:
-            hidden = _laid_out(rows, _places_of(inputs, rows, self._tap.reading), self._tap.reading)
+            hidden = self._laid_out(rows, inputs)
             aside |= {block: self._giving(block, hidden) for block in self._frozen}
             shape = (hidden.shape[0], hidden.shape[1])
             aside |= {module: _giving_zeros(form(*shape), hidden) for module, form in self._forms.items()}
@@ -88,12 +95,24 @@ class Tail:
         with forwards(aside):
             return self._model(**inputs)
 
+    def _laid_out(self, rows: Sequence[Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
+        """Rows as the model's blocks give them; the mean of a grid is a grid of one cell."""
+        reading = self._tap.reading
+        if reading == "mean" and self._seen.grid:
+            return torch.cat(list(rows))[:, :, None, None]
+        return _laid_out(rows, _places_of(inputs, rows, reading), reading)
+
+    @property
+    def _seen(self) -> Trace:
+        assert self._trace is not None
+        return self._trace
+
     def _giving(self, block: nn.Module, hidden: Tensor) -> Forward:
-        own, count = block.forward, self._trace.parts
+        own, count = block.forward, self._seen.parts
         plain = hidden if count is None else (hidden, *[None] * (count - 1))
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            if not self._trace.extras:
+            if not self._seen.extras:
                 return plain
             length = hidden.shape[1]
             if length not in self._extras:
@@ -109,7 +128,7 @@ class Tail:
         Raises:
             ValueError: the block has no attention of that form.
         """
-        reading = reading_rows(block, block.forward, self._model, inputs, last=self._trace.reads == "last")
+        reading = reading_rows(block, block.forward, self._model, inputs, last=self._seen.reads == "last")
 
         def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
             places, output, _ = reading(hidden, *args, **kwargs)

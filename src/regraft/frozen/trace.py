@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from regraft.frozen.patch import forwards
 
-Reading = Literal["all", "mean", "first", "last"]
+Reading = Literal["all", "mean", "first", "last", "pooled", "maps"]
 Pass = Callable[[], Any]
 
 
@@ -22,13 +22,17 @@ class Trace:
     ``calls``: how often each block runs in one pass (ALBERT runs one block many times). ``parts``: how many things a
     block gives, None where it is the hidden states themselves. ``extras``: whether there are other tensors among them,
     the same for all examples (T5: a position bias). ``reads``: which rows of the last block's output decide what the
-    model says: all, the first or last real one of each example, or only their mean.
+    model says: all, the first or last real one of each example, or only their mean. ``apart``: the heights below the
+    last whose states are read by more than the next block, as by a feature pyramid. ``grid``: whether states are
+    [batch, channels, height, width].
     """
 
     calls: tuple[int, ...]
     parts: int | None
     extras: bool
     reads: Reading
+    apart: tuple[int, ...] = ()
+    grid: bool = False
 
 
 def trace_of(model: nn.Module, blocks: tuple[nn.Module, ...], inputs: Mapping[str, Tensor]) -> Trace:
@@ -40,36 +44,78 @@ def trace_of(model: nn.Module, blocks: tuple[nn.Module, ...], inputs: Mapping[st
     seen: dict[nn.Module, int] = dict.fromkeys(blocks, 0)
     extras = False
     parts: int | None = None
-    leaf: Tensor | None = None
+    leaves: dict[nn.Module, Tensor] = {}
+    beside: list[Tensor] = []
 
     def watched(block: nn.Module) -> Callable[..., Any]:
         own = block.forward
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            nonlocal extras, parts, leaf
-            output = own(*args, **kwargs)
+            nonlocal extras, parts
+            output = _cut_off(own, args, kwargs)
             seen[block] += 1
             parts = len(output) if isinstance(output, tuple) else None
             others = [part for part in parts_of(output)[1:] if isinstance(part, Tensor)]
-            if any(part.ndim and len(part) != 1 for part in others):  # they would be kept for other examples
-                raise ValueError("its blocks hand on more of each example than its hidden states")
-            extras = extras or bool(others)
-            if block is blocks[-1]:
-                leaf = hidden_of(output).detach().requires_grad_()
-                return with_hidden(output, leaf)
-            return output
+            of_examples = [part for part in others if part.ndim and len(part) != 1]
+            extras = extras or len(of_examples) < len(others)
+            leaves[block] = hidden_of(output).detach().requires_grad_()
+            return _with_leaves(output, leaves[block], of_examples, beside)
 
         return forward
 
     with torch.enable_grad(), forwards({block: watched(block) for block in blocks}):
-        output = model(**inputs)
-        said = [value for value in tensors_in(output) if value.requires_grad]
-        if leaf is None or not said:
+        total = noisy_sum(model(**inputs))
+        if blocks[-1] not in leaves:
             raise ValueError("its blocks are not what its output comes from")
-        generator = torch.Generator().manual_seed(0)
-        total = torch.stack([(value.float() * _noise(value, generator)).sum() for value in said]).sum()
-        (slope,) = torch.autograd.grad(total, leaf)
-    return Trace(tuple(seen.values()), parts, extras, _reading(slope, row_mask(model, inputs, leaf)))
+        leaf = leaves.pop(blocks[-1])
+        slope, *slopes = torch.autograd.grad(total, [leaf, *leaves.values(), *beside], allow_unused=True)
+    if slope is None:
+        raise ValueError("its blocks are not what its output comes from")
+    read = [slope is not None and bool(slope.any()) for slope in slopes]
+    if any(read[len(leaves) :]):  # they would be kept for other examples
+        raise ValueError("its blocks hand on more of each example than its hidden states")
+    apart = tuple(blocks.index(block) + 1 for block, is_read in zip(leaves, read, strict=False) if is_read)
+    reads = _reading(slope, row_mask(model, inputs, leaf))
+    return Trace(tuple(seen.values()), parts, extras, reads, apart, leaf.ndim == 4)
+
+
+def _cut_off(own: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A block's output, through which no gradient reaches the states that it was given."""
+    if args and isinstance(args[0], Tensor):
+        return own(args[0].detach(), *args[1:], **kwargs)
+    named = {name: kwargs[name].detach() for name in ("hidden_states",) if isinstance(kwargs.get(name), Tensor)}
+    return own(*args, **{**kwargs, **named})
+
+
+def _with_leaves(output: Any, hidden: Tensor, watched: list[Tensor], beside: list[Tensor]) -> Any:
+    """A block's output with its states and some of its other parts replaced by leaves, which go to ``beside``.
+
+    Raises:
+        ValueError: one of them can have no gradient.
+    """
+    if any(not part.is_floating_point() for part in watched):
+        raise ValueError("its blocks hand on more of each example than its hidden states")
+    if not watched:
+        return with_hidden(output, hidden)
+    parts = [hidden, *parts_of(output)[1:]]
+    for place, part in enumerate(parts):
+        if any(part is one for one in watched):
+            parts[place] = part.detach().requires_grad_()
+            beside.append(parts[place])
+    return tuple(parts)
+
+
+def noisy_sum(output: Any) -> Tensor:
+    """One number that everything a model says goes into with a weight of its own.
+
+    Raises:
+        ValueError: nothing of it can have a gradient.
+    """
+    said = [value for value in tensors_in(output) if value.requires_grad]
+    if not said:
+        raise ValueError("its blocks are not what its output comes from")
+    generator = torch.Generator().manual_seed(0)
+    return torch.stack([(value.float() * _noise(value, generator)).sum() for value in said]).sum()
 
 
 def row_mask(model: nn.Module, inputs: Mapping[str, Tensor], hidden: Tensor) -> Tensor:
@@ -139,6 +185,9 @@ def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _reading(slope: Tensor, mask: Tensor) -> Reading:
+    if slope.ndim == 4 and slope[0, 0].numel() > 1:
+        even = torch.allclose(slope, slope[:, :, :1, :1].expand_as(slope), rtol=1e-5, atol=0)
+        return "mean" if even and bool(slope.any()) else "all"
     if slope.ndim != 3 or not bool((mask.sum(1) > 1).any()):  # of examples of one row, all rules would hold
         return "all"
     rows = slope.abs().amax(-1) > 0

@@ -27,6 +27,14 @@ _BETWEEN = {
     "deberta-v2": ("encoder.LayerNorm.", "encoder.conv."),
 }
 
+# What says the classes, boxes and masks of a detector or segmenter, wherever in it that is: part of the head. Names of
+# classes that a decoder learns with (denoising) go with them.
+_PREDICTORS = re.compile(
+    r"(^|\.)((denoising_)?class_embed|bbox_embed|enc_score_head|enc_bbox_head|pre_bbox_head|mask_predictor)\."
+)
+# The head of a model that has no module for its backbone.
+_HEADS = ("classifier", "fc", "head", "decode_head", "auxiliary_head")
+
 
 @dataclass(frozen=True)
 class Anatomy:
@@ -96,11 +104,13 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
     """Find the anatomy of a transformers model, or of a backbone with a pooled head.
 
     The blocks are the module lists that hold most of the backbone's parameters: the layers of an encoder or decoder,
-    the stages of a pyramid, the encoder's and then the decoder's layers of an encoder-decoder.
+    the stages of a pyramid, the encoder's and then the decoder's layers of an encoder-decoder. What predicts classes,
+    boxes and masks is the head, also where a detector keeps it in its decoder.
     """
-    prefix = _backbone_prefix(model)
+    path = backbone_path(model)
+    prefix = f"{path}." if path else ""
     names = [name for name, _ in model.named_parameters()]
-    inside = [name for name in names if name.startswith(prefix)]
+    inside = [name for name in names if name.startswith(prefix) and not _predicts(name, prefix)]
     lists = [path for path in _block_lists(model, prefix) if any(name.startswith(f"{path}.") for name in inside)]
     blocks = [tuple(name for name in inside if name.startswith(f"{path}.")) for path in lists]
     in_blocks = {name for block in blocks for name in block}
@@ -112,7 +122,7 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
         if name not in in_blocks and (place < first or _feeds_blocks(name) or name.startswith(between))
     )
     tail = tuple(n for n in inside if n not in in_blocks and n not in set(stem))
-    head = tuple(n for n in names if not n.startswith(prefix))
+    head = tuple(n for n in names if n not in set(inside))
     return Anatomy(
         stem=stem,
         blocks=tuple(blocks),
@@ -126,9 +136,15 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
     )
 
 
-def _backbone_prefix(model: nn.Module) -> str:
-    prefix = getattr(model, "base_model_prefix", "")
-    return f"{prefix}." if prefix and hasattr(model, prefix) else ""
+def backbone_path(model: nn.Module) -> str:
+    """Where in a model its backbone is; empty where it has no module of its own."""
+    prefix = str(getattr(model, "base_model_prefix", ""))
+    return next((path for path in (prefix, "backbone") if path and hasattr(model, path)), "")
+
+
+def _predicts(name: str, prefix: str) -> bool:
+    """Whether a parameter is of the head though it does not lie beside a backbone."""
+    return bool(_PREDICTORS.search(name)) or (not prefix and name.split(".", 1)[0] in _HEADS)
 
 
 def _feeds_blocks(name: str) -> bool:
@@ -141,7 +157,7 @@ def _block_lists(model: nn.Module, prefix: str) -> list[str]:
     total = sum(parameter.numel() for name, parameter in model.named_parameters() if name.startswith(prefix)) or 1
     found: list[str] = []
     for path, module in model.named_modules():
-        if not path.startswith(prefix) or not isinstance(module, nn.ModuleList):
+        if not path.startswith(prefix) or not isinstance(module, nn.ModuleList) or _predicts(f"{path}.", prefix):
             continue
         if any(path.startswith(f"{block}.") for block in found):
             continue

@@ -1,4 +1,4 @@
-"""Tiny models with random weights, one of each family, with a tokenizer: real model folders for tests and trials."""
+"""Tiny models with random weights, one of each family, with a tokenizer or an image processor: real model folders."""
 
 from __future__ import annotations
 
@@ -44,27 +44,222 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+_PATCHES = {**_SIZES, "image_size": 32, "patch_size": 8}
+_STAGES = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]}
+_HEADS = {"num_attention_heads": [1, 2, 2, 2]}
+_WINDOWS = {
+    "image_size": 64,
+    "patch_size": 4,
+    "embed_dim": 8,
+    "depths": [1, 1, 1, 1],
+    "num_heads": [1, 2, 2, 2],
+    "window_size": 2,
+}
+_RESNET = {"embedding_size": 8, **_STAGES}
+_HGNET = {
+    "embedding_size": 8,
+    "depths": [1, 1, 1, 1],
+    "hidden_sizes": [16, 24, 32, 40],
+    "stem_channels": [3, 8, 8],
+    "stage_in_channels": [8, 16, 24, 32],
+    "stage_mid_channels": [8, 8, 8, 8],
+    "stage_out_channels": [16, 24, 32, 40],
+    "stage_num_blocks": [1, 1, 1, 1],
+    "stage_numb_of_layers": [2, 2, 2, 2],
+}
+_SEGFORMER = {**_STAGES, **_HEADS, "mlp_ratios": [2, 2, 2, 2], "decoder_hidden_size": 16}
+
+# Families that read images and have a head for classes. Their images have a side of 64, with plain patches of 32.
+IMAGE_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "vit": ("ViTConfig", _PATCHES),
+    "deit": ("DeiTConfig", _PATCHES),
+    "beit": ("BeitConfig", _PATCHES),
+    "dinov2": (
+        "Dinov2Config",
+        {**{name: size for name, size in _PATCHES.items() if name != "intermediate_size"}, "mlp_ratio": 2},
+    ),
+    "swin": ("SwinConfig", _WINDOWS),
+    "swinv2": ("Swinv2Config", _WINDOWS),
+    "pvt_v2": ("PvtV2Config", {**_STAGES, **_HEADS, "image_size": 64, "mlp_ratios": [2, 2, 2, 2]}),
+    "levit": (
+        "LevitConfig",
+        {
+            "image_size": 64,
+            "hidden_sizes": [16, 24, 32],
+            "num_attention_heads": [2, 2, 2],
+            "depths": [1, 1, 1],
+            "key_dim": [8, 8, 8],
+        },
+    ),
+    "mobilevit": (
+        "MobileViTConfig",
+        {
+            "image_size": 64,
+            "hidden_sizes": [16, 24, 32],
+            "neck_hidden_sizes": [8, 8, 12, 16, 16, 24, 32],
+            "num_attention_heads": 2,
+            "expand_ratio": 2.0,
+        },
+    ),
+    "convnext": ("ConvNextConfig", _STAGES),
+    "convnextv2": ("ConvNextV2Config", _STAGES),
+    "resnet": ("ResNetConfig", _RESNET),
+    "regnet": ("RegNetConfig", {**_RESNET, "groups_width": 4}),
+    "hgnet_v2": ("HGNetV2Config", _HGNET),
+    "mobilenet_v1": ("MobileNetV1Config", {"depth_multiplier": 0.05, "min_depth": 4, "image_size": 64}),
+    "mobilenet_v2": (
+        "MobileNetV2Config",
+        {"depth_multiplier": 0.1, "depth_divisible_by": 4, "min_depth": 4, "image_size": 64},
+    ),
+    "efficientnet": (
+        "EfficientNetConfig",
+        {
+            "image_size": 64,
+            "width_coefficient": 0.25,
+            "depth_coefficient": 1.0,
+            "depth_divisor": 4,
+            "hidden_dim": 320,
+            "kernel_sizes": [3, 3, 5],
+            "in_channels": [32, 16, 24],
+            "out_channels": [16, 24, 40],
+            "strides": [1, 2, 2],
+            "num_block_repeats": [1, 2, 2],
+            "expand_ratios": [1, 4, 4],
+        },
+    ),
+}
+# Those without a head of their own.
+BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
+    "dinov3_vit": ("DINOv3ViTConfig", {**_PATCHES, "num_register_tokens": 2}),
+    "dinov3_convnext": ("DINOv3ConvNextConfig", {**_STAGES, "image_size": 64}),
+}
+_DETR = {
+    "backbone_config": {"model_type": "resnet", **_RESNET, "out_features": ["stage4"]},
+    "use_timm_backbone": False,
+    "d_model": 16,
+    "num_queries": 5,
+    **dict.fromkeys(("encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"), 2),
+    **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 32),
+}
+_RT_DETR = {
+    "d_model": 16,
+    "num_queries": 5,
+    "num_denoising": 4,
+    "encoder_hidden_dim": 16,
+    "decoder_in_channels": [16, 16, 16],
+    **dict.fromkeys(("decoder_layers", "encoder_attention_heads", "decoder_attention_heads"), 2),
+    **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 32),
+}
+_PYRAMID = ["stage2", "stage3", "stage4"]
+DETECTORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "detr": ("DetrConfig", _DETR),
+    "conditional_detr": ("ConditionalDetrConfig", _DETR),
+    "rt_detr": (
+        "RTDetrConfig",
+        {
+            **_RT_DETR,
+            "backbone_config": {
+                "model_type": "rt_detr_resnet",
+                **_RESNET,
+                "layer_type": "basic",
+                "out_features": _PYRAMID,
+            },
+            "encoder_in_channels": [16, 24, 32],
+        },
+    ),
+    "d_fine": (
+        "DFineConfig",
+        {
+            **_RT_DETR,
+            "backbone_config": {"model_type": "hgnet_v2", **_HGNET, "out_features": _PYRAMID},
+            "encoder_in_channels": [24, 32, 40],
+        },
+    ),
+    "yolos": ("YolosConfig", {**_PATCHES, "image_size": [32, 32], "num_detection_tokens": 5}),
+}
+SEGMENTERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "segformer": ("SegformerConfig", _SEGFORMER),
+    "upernet": (
+        "UperNetConfig",
+        {
+            "backbone_config": {"model_type": "convnext", **_STAGES, "out_features": ["stage1", *_PYRAMID]},
+            "hidden_size": 16,
+            "pool_scales": [1, 2],
+            "auxiliary_in_channels": 24,
+            "auxiliary_channels": 8,
+        },
+    ),
+    "mask2former": (
+        "Mask2FormerConfig",
+        {
+            "backbone_config": {"model_type": "swin", **_WINDOWS, "out_features": ["stage1", *_PYRAMID]},
+            **dict.fromkeys(("feature_size", "mask_feature_size", "hidden_dim"), 32),  # its norms have 32 groups
+            **dict.fromkeys(("encoder_feedforward_dim", "dim_feedforward"), 32),
+            "encoder_layers": 1,
+            "decoder_layers": 3,
+            "num_attention_heads": 2,
+            "num_queries": 5,
+            "train_num_points": 16,
+        },
+    ),
+}
+_TASK_HEADS = {
+    **dict.fromkeys(DETECTORS, "AutoModelForObjectDetection"),
+    **dict.fromkeys(SEGMENTERS, "AutoModelForSemanticSegmentation"),
+    "mask2former": "AutoModelForUniversalSegmentation",
+}
+
+
 def tiny_model(folder: Path, *, family: str = "bert", words: Sequence[str] = (), seed: int = 0, **config: Any) -> Path:
-    """Write a model folder as ``save_pretrained`` does: a backbone with random weights and a word tokenizer.
+    """Write a model folder as ``save_pretrained`` does: random weights, and a word tokenizer or an image processor.
+
+    Backbones have no head; detectors and segmenters have theirs.
 
     Args:
-        family: one of ``FAMILIES``.
-        words: what the tokenizer knows besides its special tokens.
+        family: one of ``FAMILIES``, ``IMAGE_FAMILIES``, ``BACKBONES``, ``DETECTORS`` or ``SEGMENTERS``.
+        words: what a tokenizer knows besides its special tokens.
         config: what the family's config is given on top, for example ``num_hidden_layers=4``.
     """
     stay_offline()
     import transformers
 
-    name, sizes = FAMILIES[family]
-    tokenizer = _tokenizer(words, typed=family in _TYPED)
-    settings = getattr(transformers, name)(**{"vocab_size": len(tokenizer), **sizes, **config})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = transformers.AutoModel.from_config(settings)  # type: ignore[no-untyped-call]
+    name, sizes = {**FAMILIES, **IMAGE_FAMILIES, **BACKBONES, **DETECTORS, **SEGMENTERS}[family]
+    processor: Any = None
+    if family in FAMILIES:
+        processor = _tokenizer(words, typed=family in _TYPED)
+        sizes = {"vocab_size": len(processor), **sizes}
     with quiet():
+        settings = getattr(transformers, name)(**{**sizes, **config})
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = getattr(transformers, _TASK_HEADS.get(family, "AutoModel")).from_config(settings)
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        (processor or _image_processor(settings)).save_pretrained(folder)
     return folder
+
+
+def side_of_images(settings: Any) -> int:
+    """The side in pixels of the images that a tiny model's config is for."""
+    size = getattr(settings, "image_size", None) or 64
+    side = size[0] if isinstance(size, list | tuple) else size
+    return int(side) if side <= 64 else 64  # where the config does not ask, its default is that of the full model
+
+
+def _image_processor(settings: Any) -> Any:
+    """The family's own image processor, for small images."""
+    from transformers import ViTImageProcessorPil
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
+
+    known: Any = IMAGE_PROCESSOR_MAPPING
+    kinds = dict(known[type(settings)]) if type(settings) in known else {}
+    kind = kinds["pil"] if isinstance(kinds.get("pil"), type) else ViTImageProcessorPil
+    side = side_of_images(settings)
+    usual = kind()
+    keys = set(dict(usual.size or {}))
+    given: dict[str, Any] = {"size": dict.fromkeys(keys or {"height", "width"}, side)}
+    if getattr(usual, "crop_size", None):
+        given["crop_size"] = {"height": side, "width": side}
+    return kind(**given)
 
 
 def _tokenizer(words: Sequence[str], *, typed: bool) -> Any:
