@@ -7,8 +7,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from regraft.evaluation import linear_probe, majority, measure
+from regraft.evaluation import linear_probe, majority, majority_masks, measure, metrics_for
 from regraft.evaluation.baselines import _fit, _Problem
+from tests.evaluation.images import boxes, masks
 
 
 def clusters(n: int, c: int, *, features: int = 20, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -23,6 +24,41 @@ def test_the_majority_is_the_frequencies_of_training() -> None:
     assert majority("labels", np.array([[True, False], [True, True]]), 1, 2) == pytest.approx(np.array([[1, 0.5]]))
     assert majority("numbers", np.array([[1.0], [4.0]]), 1, 1) == pytest.approx(np.array([[2.5]]))
     assert majority("classes", np.array([], dtype=int), 1, 4) == pytest.approx(np.full((1, 4), 0.25))
+
+
+def test_the_majority_of_boxes_is_the_mean_box_of_each_class() -> None:
+    train = np.empty(3, dtype=object)
+    train[:] = [
+        np.array([[0.0, 0.0, 0.2, 0.4, 0, 0], [0.5, 0.5, 1.0, 1.0, 2, 0]]),
+        np.empty((0, 6)),
+        np.array([[0.2, 0.2, 0.4, 0.4, 0, 0], [0.0, 0.0, 1.0, 1.0, 0, 1]]),
+    ]
+    found = majority("boxes", train, 4, 3)
+    assert found.shape == (4, 3, 6)
+    wanted = [[0.1, 0.1, 0.3, 0.4, 2 / 3, 0], [0, 0, 0, 0, -1, 1], [0.5, 0.5, 1, 1, 1 / 3, 2]]
+    assert found[3] == pytest.approx(np.array(wanted))
+    assert (majority("boxes", train[:0], 1, 2)[0, :, 4] == -1).all()
+
+
+def test_the_majority_of_masks_is_the_class_of_most_pixels() -> None:
+    test = np.array([[5, 5], [0, 9]])
+    assert majority_masks(np.array([[1, 3], [4, 1]]), test).tolist() == [[[5, 0], [5, 0]], [[0, 0], [9, 0]]]
+    assert majority_masks(np.empty((0, 2), dtype=int), test)[1].tolist() == [[0, 0], [9, 0]]
+
+
+def test_the_majority_of_images_can_be_scored() -> None:
+    target, _ = boxes()
+    values = measure(metrics_for("boxes"), target, majority("boxes", target, len(target), 5))
+    assert all(0 <= value < 0.1 for value in values.values())
+    pixels, _ = masks()
+    values = measure(metrics_for("masks"), pixels, majority_masks(pixels, pixels))
+    assert values["pixel_accuracy"] == pytest.approx(pixels.sum(axis=0).max() / pixels.sum())
+
+
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+def test_there_is_no_linear_probe_of_boxes_and_masks(kind: str) -> None:
+    with pytest.raises(ValueError, match=f"not defined for {kind}"):
+        linear_probe(kind, np.ones((5, 2)), np.ones((5, 2)), np.ones((5, 2)), seed=0, classes=2)
 
 
 def test_the_fit_is_that_of_scikit_learn() -> None:

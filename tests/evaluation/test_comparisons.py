@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from regraft.evaluation import Comparison, compare, verdict
+from regraft.evaluation import Comparison, compare, measure, verdict
+from tests.evaluation.images import boxes, masks
 
 SAMPLING = {"resamples": 300, "confidence": 0.95, "seed": 0}
 NO_DIFFERENCE = "no difference that 1,061 rows could show"
@@ -89,6 +90,49 @@ def test_numbers_with_a_lower_is_better_metric() -> None:
     found = compare("mse", target, near, far, baseline="majority", **SAMPLING)
     assert found.difference > 0
     assert found.p < 0.001
+
+
+def two_systems(kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two answers to the same six images: boxes of which the scores differ, or masks of which four do."""
+    if kind == "boxes":
+        target, scores = boxes(6, c=2, most=10, seed=1)
+        worse = scores.copy()
+        worse[:, :, 4] = np.where(scores[:, :, 4] >= 0, np.random.default_rng(1).random(scores.shape[:2]), -1)
+    else:
+        target, scores = masks(6, c=3, seed=3)
+        worse = np.concatenate([masks(6, c=3, seed=3, right=0.6)[1][:4], scores[4:]])
+    return target, scores, worse
+
+
+@pytest.mark.parametrize(("kind", "metric"), [("boxes", "map_50"), ("masks", "mean_iou")])
+def test_p_of_images_is_that_of_all_ways_to_swap_them(kind: str, metric: str) -> None:
+    target, one, other = two_systems(kind)
+    found = compare(metric, target, one, other, baseline="b", **SAMPLING)
+    differences = []
+    for code in range(64):
+        swapped = (code >> np.arange(6) & 1).astype(bool).reshape(-1, 1, 1)
+        mine, yours = np.where(swapped, other, one), np.where(swapped, one, other)
+        differences.append(measure([metric], target, mine)[metric] - measure([metric], target, yours)[metric])
+    exact = np.mean(np.abs(differences) >= abs(differences[0]) - 1e-12)
+    assert 0.05 < exact < 0.95
+    assert found.p == pytest.approx(exact, abs=0.02)
+
+
+@pytest.mark.parametrize(("kind", "metric"), [("boxes", "map"), ("boxes", "recall_100"), ("masks", "mean_dice")])
+def test_equal_systems_on_images(kind: str, metric: str) -> None:
+    target, same, _ = two_systems(kind)
+    found = compare(metric, target, same, same, baseline="b", **SAMPLING)
+    assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
+
+
+def test_a_system_that_gives_fewer_boxes_can_be_compared() -> None:
+    target, scores = boxes()
+    fewer = scores[:, :3]
+    found = compare("map_50", target, scores, fewer, baseline="b", **SAMPLING)
+    turned = compare("map_50", target, fewer, scores, baseline="b", **SAMPLING)
+    assert found.difference > 0
+    assert found.low < found.difference < found.high
+    assert (turned.difference, turned.p) == pytest.approx((-found.difference, found.p), abs=0.01)
 
 
 @pytest.mark.parametrize(

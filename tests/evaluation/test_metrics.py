@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from regraft.errors import RecipeError
-from regraft.evaluation import METRICS, measure, metrics_for
+from regraft.evaluation import METRICS, measure, metrics_for, tie_of
 from regraft.evaluation.metrics import kind_of
 
 Answers = tuple[np.ndarray, np.ndarray]
@@ -139,6 +139,31 @@ def test_undefined_is_nan_without_a_warning() -> None:
 def test_without_rows_everything_is_nan(kind: str) -> None:
     target, scores = {"classes": classes, "labels": labels, "numbers": numbers}[kind](n=10)
     assert np.isnan(list(measure(metrics_for(kind), target[:0], scores[:0]).values())).all()
+
+
+def test_the_kind_is_told_by_the_target() -> None:
+    targets = {
+        "classes": np.zeros(3, dtype=int),
+        "labels": np.zeros((3, 2), dtype=bool),
+        "numbers": np.zeros((3, 2)),
+        "boxes": np.array([None, None, None], dtype=object),
+        "masks": np.zeros((3, 2), dtype=int),
+    }
+    assert {kind: kind_of(target) for kind, target in targets.items()} == {kind: kind for kind in targets}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "tie"),
+    [
+        ("classes", {"log_loss": 0.3}, -0.3),
+        ("labels", {"log_loss": 0.3}, -0.3),
+        ("numbers", {"mse": 2.0}, -2.0),
+        ("boxes", {"map": 0.4}, 0.4),
+        ("masks", {"pixel_accuracy": 0.9}, 0.9),
+    ],
+)
+def test_a_tie_is_decided_by_what_is_finer(kind: str, values: dict[str, float], tie: float) -> None:
+    assert tie_of(kind, values) == tie
 
 
 def test_certain_and_wrong_has_a_finite_log_loss() -> None:
