@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_LEAST_AREA = 1e-12  # of an image of area 1: boxes without area divide by it
+
 
 def cross_entropy(logits: Tensor, target: Tensor, *, weight: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy with class weights and label smoothing (Szegedy et al., 2016).
@@ -65,3 +67,67 @@ def binary_cross_entropy(
 def squared_error(outputs: Tensor, target: Tensor) -> Tensor:
     """Squared error, averaged over the numbers of an example. Both are [n, numbers]; returns [n]."""
     return ((outputs.float() - target.float()) ** 2).mean(dim=-1)
+
+
+def smooth_l1(outputs: Tensor, target: Tensor, *, beta: float = 1.0) -> Tensor:
+    """Squared error up to ``beta``, straight beyond it (Huber, 1964; Girshick, 2015), averaged over the numbers.
+
+    Args:
+        outputs: [n, numbers].
+        target: [n, numbers].
+        beta: the error at which the curve becomes a straight line, in the unit of the target.
+
+    Returns:
+        [n].
+    """
+    return functional.smooth_l1_loss(outputs.float(), target.float(), reduction="none", beta=beta).mean(dim=-1)
+
+
+def to_corners(boxes: Tensor) -> Tensor:
+    """Boxes [..., 4] as (centre x, centre y, width, height), given as (x1, y1, x2, y2)."""
+    center, half = boxes[..., :2], boxes[..., 2:] / 2
+    return torch.cat([center - half, center + half], dim=-1)
+
+
+def to_centers(boxes: Tensor) -> Tensor:
+    """Boxes [..., 4] as (x1, y1, x2, y2), given as (centre x, centre y, width, height)."""
+    first, second = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([(first + second) / 2, second - first], dim=-1)
+
+
+def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """The share of their union that two boxes have in common.
+
+    Args:
+        boxes: (x1, y1, x2, y2), [..., 4].
+        others: the same; ``box_iou(a[:, None], b)`` compares each with each.
+
+    Returns:
+        0 to 1, of the broadcast shape without its last dimension; 0 for two boxes without any area.
+    """
+    common, union = _common_and_union(boxes, others)
+    return common / union.clamp(min=_LEAST_AREA)
+
+
+def giou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Generalized IoU (Rezatofighi et al., 2019): it falls with the gap between boxes that do not meet.
+
+    Args:
+        boxes: (x1, y1, x2, y2), [..., 4].
+        others: the same; shapes are broadcast.
+
+    Returns:
+        -1 to 1.
+    """
+    common, union = _common_and_union(boxes, others)
+    hull = torch.maximum(boxes[..., 2:], others[..., 2:]) - torch.minimum(boxes[..., :2], others[..., :2])
+    area = hull.clamp(min=0).prod(dim=-1).clamp(min=_LEAST_AREA)
+    return common / union.clamp(min=_LEAST_AREA) - (area - union) / area
+
+
+def _common_and_union(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    first = torch.maximum(boxes[..., :2], others[..., :2])
+    second = torch.minimum(boxes[..., 2:], others[..., 2:])
+    common = (second - first).clamp(min=0).prod(dim=-1)
+    areas = ((each[..., 2:] - each[..., :2]).clamp(min=0).prod(dim=-1) for each in (boxes, others))
+    return common, sum(areas) - common
