@@ -337,7 +337,8 @@ def test_a_thumbnail_fits_and_keeps_its_shape(tmp_path: Path, size: int, start: 
     small = thumbnail(open_picture(path), size)
     (tmp_path / "small").write_bytes(small)
     assert small.startswith(start)
-    assert open_picture(tmp_path / "small").width, open_picture(tmp_path / "small").height == shape
+    found = open_picture(tmp_path / "small")
+    assert (found.width, found.height) == shape
 
 
 def test_a_thumbnail_of_a_small_picture_is_the_picture(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def _rgb(image: Image, opened: ImageFile) -> Image:
         raise _Unfit("has floating-point pixels, of which nobody knows what is white; save it with 8 or 16 bits")
     if image.has_transparency_data:
         return _on_white(image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _on_white(image: Image) -> Image:
