@@ -7,6 +7,7 @@ import json
 import random
 import re
 import struct
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -18,6 +19,7 @@ from faster_coco_eval.core import mask as reference
 from PIL import Image
 
 from regraft.data.masks import DrawnMask, MaskFile, open_mask, parse_mask
+from regraft.errors import ResourceError
 from regraft.fingerprint import digest
 
 VALUES = np.array([[0, 1, 2, 2], [0, 0, 3, 255], [1, 1, 1, 0]], np.uint8)
@@ -330,6 +332,16 @@ def test_content_follows_what_is_drawn() -> None:
 def test_a_mask_that_cannot_be_drawn_has_a_reason(value: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=re.escape(reason)):
         parse_mask(value)
+
+
+def test_a_library_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path / "a.png", VALUES)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.setitem(sys.modules, "faster_coco_eval.core", None)
+    with pytest.raises(ResourceError, match="images need Pillow"):
+        open_mask(path)
+    with pytest.raises(ResourceError, match="images need faster-coco-eval"):
+        parse_mask(cell(square("cat", 0, 0, 4)))
 
 
 def test_both_kinds_of_masks_are_used_alike(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from regraft.data.cells import shown
 from regraft.data.objects import MOST_PIXELS, Object, Polygon, Rle, parse_objects
+from regraft.errors import ResourceError
 from regraft.fingerprint import digest, file_sha256
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def open_mask(path: Path) -> MaskFile:
 
     Raises:
         ValueError: the file is no such mask, or is damaged, too large or empty, or holds a value without a name.
+        ResourceError: Pillow is not installed.
     """
     pixels = _decoded(path)
     values = _values(pixels)
@@ -111,6 +113,7 @@ def draw_mask(objects: tuple[Object, ...], width: int, height: int, names: list[
 
     Raises:
         ValueError: an object has no outline or an unknown label, or the size or the names make no mask.
+        ResourceError: faster-coco-eval is not installed.
     """
     if not all(type(side) is int and side > 0 for side in (width, height)):
         raise ValueError(f"the size of the image is {shown(width)} x {shown(height)}")
@@ -129,6 +132,11 @@ def draw_mask(objects: tuple[Object, ...], width: int, height: int, names: list[
             raise ValueError(f"object {number}: its mask is {drawn}, the image is {width} x {height}")
     classes = (BACKGROUND, *names)
     return DrawnMask(objects, width, height, _values(_drawn(objects, width, height, classes)), classes)
+
+
+def not_installed(package: str) -> ResourceError:
+    """The error for a library that images need and that is not here."""
+    return ResourceError(f"images need {package}, which is not installed", fix='pip install "regraft[vision]"')
 
 
 def class_names(folder: Path) -> tuple[str, ...] | None:
@@ -183,30 +191,35 @@ def _values(pixels: np.ndarray) -> tuple[int, ...]:
 
 def _drawn(objects: tuple[Object, ...], width: int, height: int, classes: tuple[str, ...]) -> np.ndarray:
     value = {name: place for place, name in enumerate(classes)}
-    pixels = np.zeros((height, width), np.uint8)
+    pixels = np.zeros((height, width), np.uint8, order="F")  # as run lengths go, which makes it quick
     for item in sorted(objects, key=lambda item: not item.crowd):  # stable: crowds below, else as they come
         inside = _outlined(item.segments, width, height)
-        pixels[inside] = IGNORE if item.crowd else value[item.label]
-    return pixels
+        np.copyto(pixels, np.uint8(IGNORE if item.crowd else value[item.label]), where=inside)
+    return np.ascontiguousarray(pixels)
 
 
 def _outlined(segments: tuple[Polygon, ...] | Rle, width: int, height: int) -> np.ndarray:
     """bool [height, width]: drawn as COCO's tools draw, so that a square of 10 pixels has 100."""
     if isinstance(segments, Rle):
         return segments.pixels()
-    from faster_coco_eval.core import mask
+    try:
+        from faster_coco_eval.core import mask
+    except ImportError:
+        raise not_installed("faster-coco-eval") from None
 
     # What lies far outside is drawn a little outside: it is not seen, and cannot overflow.
     most = np.array([width, height], np.float64)
     near = [np.clip(np.reshape(polygon, (-1, 2)), -most, 2 * most).reshape(-1).tolist() for polygon in segments]
-    inside: np.ndarray = mask.decode(mask.segmToRle(near, width, height)).astype(bool)
+    inside: np.ndarray = mask.decode(mask.segmToRle(near, width, height)).view(bool)
     return inside
 
 
 def _decoded(path: Path) -> np.ndarray:
     """uint8 or uint16 [height, width], turned as the file's EXIF data says."""
-    from PIL import ImageOps
-
+    try:
+        from PIL import ImageOps
+    except ImportError:
+        raise not_installed("Pillow") from None
     with _plainly():
         image = _opened(path)
     with image:

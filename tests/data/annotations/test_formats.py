@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regraft.data.annotations import header, kind, root, rows
+from regraft.data.annotations import kind, root, rows
 from regraft.data.cells import Row
 from regraft.data.example import BadRow
 from regraft.data.masks import DrawnMask, parse_mask

@@ -18,6 +18,7 @@ import yaml
 
 from regraft.data.cells import Row, broken, fault, shown
 from regraft.data.example import BadRow
+from regraft.data.masks import not_installed
 from regraft.data.objects import outside, parse_object
 from regraft.errors import DataError
 
@@ -206,8 +207,10 @@ def _relative(path: Path, base: Path) -> str:
 
 def _size(path: Path) -> tuple[int, int]:
     """Width and height of the upright image, from its header."""
-    from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401 - the last two register themselves
-
+    try:
+        from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401 - the last two register themselves
+    except ImportError:
+        raise not_installed("Pillow") from None
     Image.preinit()
     try:
         with path.open("rb") as opened:
