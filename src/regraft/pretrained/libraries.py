@@ -32,12 +32,15 @@ def fault_of(name: str) -> tuple[str, str] | None:
 
 
 def require_timm(settings: Any, folder: Path) -> None:
-    """See that timm is there and works, if a model's config asks for it.
+    """See that timm is there and works, if a model's settings ask for it.
+
+    Args:
+        settings: the values of its config.
 
     Raises:
         RecipeError: it is not, or does not.
     """
-    if not _TIMM & set(_families(settings.to_dict())):
+    if not _TIMM & set(_families(settings)):
         return
     for name in ("torchvision", "timm"):
         if importlib.util.find_spec(name) is None:

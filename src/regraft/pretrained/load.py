@@ -21,7 +21,6 @@ from regraft.pretrained.heads import GraftedBoxes, GraftedDense, MeanPooled, fin
 from regraft.pretrained.heads.dense import Grafted
 from regraft.pretrained.heads.pyramid import look, trial_image
 from regraft.pretrained.labels import first_names, keep_rows, label_sized
-from regraft.pretrained.libraries import require_timm
 from regraft.pretrained.opening import annotate, class_of, library, open_folder, require_weights, settings_of
 from regraft.pretrained.processor import image_processor_of, tokenizer_of
 from regraft.pretrained.sizes import allow_any_size
@@ -77,7 +76,6 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
     folder = model_folder(options)
     require_weights(folder)
     settings = settings_of(folder, auto_class)
-    require_timm(settings, folder)
     choice = choose(options.head, auto_class, settings, folder)
     images = reads_images(auto_class)
     kept: tuple[str, ...] = ()
@@ -137,7 +135,6 @@ def reopen(folder: Path, auto_class: str, *, head: str) -> Pretrained:
     check_folder(folder)
     require_weights(folder)
     settings = settings_of(folder, auto_class)
-    require_timm(settings, folder)
     opened, new = open_folder(folder, same_choice(head, auto_class, settings, folder), {}, None)
     if reads_images(auto_class):
         allow_any_size(opened)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import nn
 
 from regraft.errors import RecipeError, RefusedError
 from regraft.pretrained.folder import first_line, quiet, stay_offline
-from regraft.pretrained.libraries import fault_of
+from regraft.pretrained.libraries import fault_of, require_timm
 
 
 def library() -> Any:
@@ -29,13 +30,26 @@ def settings_of(folder: Path, auto_class: str, config: Mapping[str, Any] | None 
     """The config of a folder, with the labels of ``config`` if given.
 
     Raises:
-        RecipeError: there is no such family, or it is no config.
+        RecipeError: there is no such family, it is no config, or it is made for a library that is not here.
     """
+    require_timm(_values(folder), folder)
     try:
         with quiet():
-            return library().AutoConfig.from_pretrained(folder, trust_remote_code=False, **label_settings(config or {}))
+            settings = library().AutoConfig.from_pretrained(
+                folder, trust_remote_code=False, **label_settings(config or {})
+            )
     except Exception as error:  # transformers raises many kinds
         raise _not_opened(folder, auto_class, error) from error
+    require_timm(settings.to_dict(), folder)
+    return settings
+
+
+def _values(folder: Path) -> Any:
+    """What ``config.json`` says; nothing if it cannot be read."""
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
 
 
 def open_folder(
