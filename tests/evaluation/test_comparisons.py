@@ -83,6 +83,12 @@ def test_undefined_is_nan() -> None:
     assert "undefined" in verdict(found, 10)
 
 
+@pytest.mark.parametrize(("metric", "target"), [("r2", np.zeros((0, 1))), ("accuracy", np.zeros(0, dtype=int))])
+def test_without_rows_there_is_no_difference_to_tell(metric: str, target: np.ndarray) -> None:
+    found = compare(metric, target, np.zeros((0, 1)), np.zeros((0, 1)), baseline="b", **SAMPLING)
+    assert np.isnan([found.difference, found.low, found.high, found.p, found.tuned_value]).all()
+
+
 def test_numbers_with_a_lower_is_better_metric() -> None:
     rng = np.random.default_rng(0)
     target = rng.normal(size=(200, 1))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.evaluation.intervals import PRECISIONS, affordable, percentiles, resampled_weights
-from regraft.evaluation.metrics import Mean, Metric, find_metric, kind_of, measure
+from regraft.evaluation.metrics import Mean, Metric, find_metric, kind_of, plain
 from regraft.evaluation.weighted import Array, Floats, Statistic
 from regraft.fingerprint import draw
 
@@ -55,16 +55,20 @@ def compare(
         RecipeError: the metric does not fit this kind of answers.
     """
     found = find_metric(metric, kind_of(target))
-    values = [measure([metric], target, each)[metric] for each in (scores, baseline_scores)]
+    nan = float("nan")
+    if len(target) == 0:
+        return Comparison(metric, baseline, nan, nan, nan, nan, nan, nan)
+    both = found.function(target, scores), found.function(target, baseline_scores)
+    values = [plain(each, len(target)) for each in both]
     sign = 1.0 if found.higher_is_better else -1.0
     difference = sign * (values[0] - values[1])
-    low = high = p = float("nan")
+    low = high = p = nan
     if np.isfinite(difference):
-        drawn = sign * _resampled_differences(found, target, scores, baseline_scores, resamples, seed)
-        low, high = percentiles(drawn, confidence)
-        if metric in PRECISIONS:
-            low, high = min(difference, 2 * difference - high), max(difference, 2 * difference - low)
-        p = _randomisation_p(found, target, scores, baseline_scores, abs(difference), seed)
+        count = affordable(found, scores, wanted=resamples, fewest=_FEWEST_RESAMPLES, work=2)
+        drawn = sign * _resampled_differences(both, len(target), count, seed)
+        low, high = _ends(metric, difference, percentiles(drawn, confidence))
+        swapped = _randomised(found, target, (scores, baseline_scores), both, seed)
+        p = _share_as_wide(swapped, abs(difference))
     return Comparison(metric, baseline, difference, low, high, p, values[0], values[1])
 
 
@@ -91,32 +95,40 @@ def _p(p: float) -> str:
     return f"= {p:.1g}" if p < 0.01 else f"= {p:.2g}"
 
 
-def _resampled_differences(
-    metric: Metric, target: Array, scores: Array, baseline_scores: Array, resamples: int, seed: int
-) -> Floats:
-    tuned, other = metric.function(target, scores), metric.function(target, baseline_scores)
-    count = affordable(metric, scores, wanted=resamples, fewest=_FEWEST_RESAMPLES, work=2)
-    blocks = resampled_weights(len(target), resamples=count, seed=seed)
+def _resampled_differences(both: tuple[Statistic, Statistic], rows: int, resamples: int, seed: int) -> Floats:
+    tuned, other = both
+    blocks = resampled_weights(rows, resamples=resamples, seed=seed)
     return np.concatenate([tuned(weights) - other(weights) for weights in blocks])
 
 
-def _randomisation_p(
-    metric: Metric, target: Array, scores: Array, baseline_scores: Array, observed: float, seed: int
-) -> float:
-    """Approximate randomisation (Noreen, 1989): how often is a gap as wide if answers are swapped at random?
+def _ends(metric: str, difference: float, ends: tuple[float, float]) -> tuple[float, float]:
+    """The percentiles, turned about the difference where the metric comes out too high on resamples."""
+    if metric not in PRECISIONS:
+        return ends
+    low, high = (2 * difference - end for end in reversed(ends))
+    return min(difference, low), max(difference, high)
+
+
+def _share_as_wide(swapped: Floats, observed: float) -> float:
+    """How often a gap is as wide, the observed one counted with the rest."""
+    hits = int((np.abs(swapped) >= observed * (1 - 1e-9) - 1e-12).sum())
+    return (1 + hits) / (1 + len(swapped))
+
+
+def _randomised(
+    metric: Metric, target: Array, scores: tuple[Array, Array], prepared: tuple[Statistic, Statistic], seed: int
+) -> Floats:
+    """Differences of the two systems after answers were swapped at random: approximate randomisation (Noreen, 1989).
 
     9,999 shuffles; on large test sets fewer for metrics that must be computed anew for each, never below 499.
     """
     rng = np.random.default_rng(draw("randomisation", seed))
-    tuned, other = metric.function(target, scores), metric.function(target, baseline_scores)
+    tuned, other = prepared
     if isinstance(tuned, Mean) and isinstance(other, Mean):
-        differences = _signed_means(tuned.values - other.values, rng)
-    else:
-        both = metric.function(np.concatenate([target, target]), _joined(scores, baseline_scores))
-        shuffles = affordable(metric, scores, wanted=SHUFFLES, fewest=_FEWEST_SHUFFLES, work=4)
-        differences = _swapped_differences(both, len(target), shuffles, rng)
-    hits = int((np.abs(differences) >= observed * (1 - 1e-9) - 1e-12).sum())
-    return (1 + hits) / (1 + len(differences))
+        return _signed_means(tuned.values - other.values, rng)
+    both = metric.function(np.concatenate([target, target]), _joined(*scores))
+    shuffles = affordable(metric, scores[0], wanted=SHUFFLES, fewest=_FEWEST_SHUFFLES, work=4)
+    return _swapped_differences(both, len(target), shuffles, rng)
 
 
 def _joined(scores: Array, baseline_scores: Array) -> Array:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm
 
-from regraft.evaluation.metrics import Metric, find_metric, kind_of, measure
+from regraft.evaluation.metrics import Metric, find_metric, kind_of, plain
 from regraft.evaluation.weighted import Array, Floats, Statistic
 from regraft.fingerprint import draw
 
@@ -67,8 +67,10 @@ def bootstrap(
     metrics = [find_metric(name, kind_of(target)) for name in names]
     if len(target) == 0:
         return dict.fromkeys(names, Estimate(float("nan"), float("nan"), float("nan")))
-    drawn = _resampled(metrics, target, scores, resamples, seed)
-    values = measure(names, target, scores)
+    statistics = {metric.name: metric.function(target, scores) for metric in metrics}
+    counts = {m.name: affordable(m, scores, wanted=resamples, fewest=_FEWEST) for m in metrics}
+    drawn = _resampled(statistics, counts, len(target), resamples, seed)
+    values = {name: plain(statistic, len(target)) for name, statistic in statistics.items()}
     return {name: _estimate(name, values[name], drawn[name], len(target), confidence) for name in names}
 
 
@@ -153,11 +155,13 @@ def affordable(metric: Metric, scores: Array, *, wanted: int, fewest: int, work:
     return min(wanted, max(fewest, _AFFORDABLE // weights))
 
 
-def _resampled(metrics: Sequence[Metric], target: Array, scores: Array, resamples: int, seed: int) -> dict[str, Floats]:
-    statistics = {metric.name: metric.function(target, scores) for metric in metrics}
-    left = {m.name: affordable(m, scores, wanted=resamples, fewest=_FEWEST) for m in metrics}
-    parts: dict[str, list[Floats]] = {metric.name: [] for metric in metrics}
-    for weights in resampled_weights(len(target), resamples=resamples, seed=seed):
+def _resampled(
+    statistics: Mapping[str, Statistic], counts: Mapping[str, int], rows: int, resamples: int, seed: int
+) -> dict[str, Floats]:
+    """Each statistic of so many of the resamples, the first ones."""
+    left = dict(counts)
+    parts: dict[str, list[Floats]] = {name: [] for name in statistics}
+    for weights in resampled_weights(rows, resamples=resamples, seed=seed):
         for name, statistic in statistics.items():
             if left[name] > 0:
                 parts[name].append(statistic(weights[: left[name]]))

@@ -116,8 +116,12 @@ def measure(names: Sequence[str], target: Array, scores: Array) -> dict[str, flo
     metrics = [find_metric(name, kind_of(target)) for name in names]
     if len(target) == 0:
         return {metric.name: float("nan") for metric in metrics}
-    ones = np.ones((1, len(target)))
-    return {metric.name: float(metric.function(target, scores)(ones)[0]) for metric in metrics}
+    return {metric.name: plain(metric.function(target, scores), len(target)) for metric in metrics}
+
+
+def plain(statistic: Statistic, rows: int) -> float:
+    """The value where every row counts once."""
+    return float(statistic(np.ones((1, rows)))[0])
 
 
 def tie_of(kind: Kind, values: Mapping[str, float]) -> float:
