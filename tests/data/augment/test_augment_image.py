@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from regraft.data.augment.geometry import mirrored, moved, rotation, shear, shift, zoom
 from regraft.data.augment.image import augment
 from regraft.data.augment.options import ImageAugmentation
-from regraft.data.augment.policies import LOOKS, MOVES, USUAL, WIDE, WIDE_FOR_OBJECTS, Reach, chosen
+from regraft.data.augment.policies import LOOKS, MOVES, USUAL, WIDE, WIDE_FOR_OBJECTS, Reach, chosen, reach
 from regraft.data.augment.sample import GREY, IGNORE, Sample, resized, window
 from tests.data.augment.pictures import colourful, edges, rectangle, same
 
@@ -92,10 +92,12 @@ def test_the_number_of_threads_changes_no_bit(options: ImageAugmentation, reques
     assert all(same(found, augment(sample, options, key=(0, view, "a"))) for view, found in enumerate(before))
 
 
-def test_how_the_pixels_lie_in_memory_changes_no_bit() -> None:
+@pytest.mark.parametrize("options", [*ALONE.values(), EVERYTHING], ids=[*ALONE, "everything"])
+def test_how_the_pixels_lie_in_memory_changes_no_bit(options: ImageAugmentation) -> None:
     sample = colourful((64, 80))
     other = replace(sample, image=sample.image.permute(1, 2, 0).contiguous().permute(2, 0, 1))
-    assert same(augment(sample, EVERYTHING, key=(0, 1, "a")), augment(other, EVERYTHING, key=(0, 1, "a")))
+    for view in range(4):
+        assert same(augment(sample, options, key=(0, view, "a")), augment(other, options, key=(0, view, "a")))
 
 
 def test_global_random_states_are_untouched() -> None:
@@ -155,6 +157,22 @@ def test_a_turn_keeps_angles_where_an_image_is_not_square() -> None:
     turned = moved(wide, rotation(90, (60, 120)))
     assert wide.boxes is not None
     torch.testing.assert_close(turned.boxes, wide.boxes, atol=0.01, rtol=0)
+
+
+def test_a_shift_by_whole_pixels_is_exact() -> None:
+    sample = colourful((24, 32))
+    found = moved(sample, shift(5 / 32, -3 / 24))
+    assert found.mask is not None
+    assert sample.mask is not None
+    torch.testing.assert_close(found.image[:, :-3, 5:], sample.image[:, 3:, :-5], atol=1e-5, rtol=0)
+    assert torch.equal(found.mask[:-3, 5:], sample.mask[3:, :-5])
+
+
+def test_half_a_turn_is_two_mirrors() -> None:
+    sample = colourful((24, 31))
+    found, twice = moved(sample, rotation(180, (24, 31))), mirrored(mirrored(sample), upside_down=True)
+    torch.testing.assert_close(found.image, twice.image, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.boxes, twice.boxes)
 
 
 def test_a_turn_goes_against_the_clock() -> None:
@@ -228,19 +246,19 @@ def test_what_is_erased_is_ignored_in_the_mask() -> None:
 
 
 @pytest.mark.parametrize("name", LOOKS)
-@pytest.mark.parametrize("reach", [WIDE, USUAL], ids=["wide", "usual"])
+@pytest.mark.parametrize("reached", [WIDE, USUAL], ids=["wide", "usual"])
 @pytest.mark.parametrize("strength", [-1.0, 1.0])
 @pytest.mark.parametrize("size", [(24, 31), (1, 1), (2, 9)])
-def test_every_look_stays_an_image(name: str, reach: Reach, strength: float, size: tuple[int, int]) -> None:
-    _check_image(LOOKS[name](colourful(size).image, strength, reach), size)
+def test_every_look_stays_an_image(name: str, reached: Reach, strength: float, size: tuple[int, int]) -> None:
+    _check_image(LOOKS[name](colourful(size).image, strength, reached), size)
 
 
 @pytest.mark.parametrize("name", MOVES)
-@pytest.mark.parametrize("reach", [WIDE, WIDE_FOR_OBJECTS, USUAL], ids=["wide", "objects", "usual"])
+@pytest.mark.parametrize("reached", [WIDE, WIDE_FOR_OBJECTS, USUAL], ids=["wide", "objects", "usual"])
 @pytest.mark.parametrize("strength", [-1.0, 1.0])
 @pytest.mark.parametrize("size", [(24, 31), (1, 1), (2, 9)])
-def test_every_move_stays_a_sample(name: str, reach: Reach, strength: float, size: tuple[int, int]) -> None:
-    _check_sample(moved(colourful(size), MOVES[name](strength, reach, size)), size)
+def test_every_move_stays_a_sample(name: str, reached: Reach, strength: float, size: tuple[int, int]) -> None:
+    _check_sample(moved(colourful(size), MOVES[name](strength, reached, size)), size)
 
 
 @pytest.mark.parametrize("name", [name for name in LOOKS if name not in {"identity", "solarize", "posterize"}])
@@ -266,6 +284,11 @@ def test_trivial_draws_one_operation_of_any_strength() -> None:
     drawn = [chosen(ImageAugmentation(policy="trivial"), (0, view, "a")) for view in range(400)]
     assert {len(each) for each in drawn} == {1}
     assert len({abs(strength) for [(_, strength)] in drawn}) == 31
+
+
+def test_objects_are_turned_less() -> None:
+    options = ImageAugmentation(policy="trivial")
+    assert (reach(options, objects=False).turn, reach(options, objects=True).turn) == (135, 30)
 
 
 def test_rand_draws_several_operations_of_one_strength() -> None:
