@@ -13,7 +13,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from regraft.data.pictures import open_picture
@@ -137,15 +136,10 @@ def test_the_images_to_mutate_are_good(tmp_path: Path) -> None:
         assert outcome(tmp_path / "a") == "picture"
 
 
-def test_a_thousand_mutated_images(tmp_path: Path) -> None:
-    outcomes = fuzz(tmp_path, 1000, seed=0)
-    assert outcomes.total() == 1000
-    assert 100 < outcomes["picture"] < 900, outcomes
-
-
-@pytest.mark.slow
 def test_four_thousand_mutated_images(tmp_path: Path) -> None:
-    assert fuzz(tmp_path, 4000, seed=1).total() == 4000
+    outcomes = fuzz(tmp_path, 4000, seed=0)
+    assert outcomes.total() == 4000
+    assert 400 < outcomes["picture"] < 3600, outcomes
 
 
 def test_every_truncation_of_a_small_image_is_a_picture_or_a_reason(tmp_path: Path) -> None:
