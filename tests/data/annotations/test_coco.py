@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regraft.data.annotations import header, kind, root, rows
+from regraft.data.annotations import header, kind, remarks, root, rows
 from regraft.data.masks import DrawnMask, parse_mask
 from regraft.errors import DataError
 from tests.data.annotations.scenes import NAMES, assert_near, coco, draw, objects_of, read, write_coco
@@ -23,6 +23,7 @@ def test_the_objects_of_each_image_are_read(tmp_path: Path) -> None:
     assert header(path, file="x") == ["image", "objects", "mask"]
     assert_near(objects_of(path), pixels=1e-9)
     assert [row.row for row in read(path)[0]] == [1, 2, 3]
+    assert remarks(path, file="x") == []
 
 
 @pytest.mark.parametrize("order", [("annotations", "categories", "images"), ("images", "annotations", "categories")])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.data.annotations import header, kind, root, rows
+from regraft.data.annotations import header, kind, remarks, root, rows
 from regraft.data.masks import open_mask
 from regraft.data.objects import Object, parse_objects
 from regraft.errors import DataError
@@ -167,6 +167,13 @@ def test_utf16_and_latin_xml_are_read(tmp_path: Path) -> None:
         head = f'<?xml version="1.0" encoding="{encoding}"?>'
         (tmp_path / "Annotations" / "a.xml").write_bytes((head + text).encode(encoding))
         assert objects_of(tmp_path)["a.png"][0].label == "Bär"
+
+
+def test_images_without_xml_are_remarked(tmp_path: Path) -> None:
+    write_voc(tmp_path)
+    assert remarks(tmp_path, file="birds") == []
+    draw(tmp_path / "JPEGImages" / "more.png")
+    assert remarks(tmp_path, file="birds") == ["birds: 1 images in JPEGImages/ have no xml file and are not read"]
 
 
 def test_no_xml_at_all_is_an_error(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.data.annotations import header, kind, root, rows
+from regraft.data.annotations import header, kind, remarks, root, rows
 from regraft.data.masks import DrawnMask, parse_mask
 from regraft.data.objects import parse_objects
 from regraft.errors import DataError
@@ -148,6 +148,15 @@ def test_a_label_file_without_an_image_is_said(tmp_path: Path) -> None:
     assert len(good) == 2
     assert [(row.file, row.row) for row in bad] == [(str(labels_of(tmp_path)), 1)]
     assert "no image of this name" in bad[0].reason
+
+
+def test_what_is_not_read_is_remarked(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    assert remarks(tmp_path, file="birds") == ["birds: of train, val only train is read"]
+    labels_of(tmp_path, "ü.txt").unlink()
+    assert remarks(tmp_path / "images", file="birds") == [
+        "birds: 1 of 3 images have no label file and count as images without objects"
+    ]
 
 
 def test_labels_in_no_known_place_are_an_error(tmp_path: Path) -> None:

@@ -58,6 +58,16 @@ def root(path: Path) -> Path:
     return folder
 
 
+def remarks(path: Path, *, file: str) -> list[str]:
+    """What lies there and is not read, or is read without annotations. A json file is not read for it.
+
+    Raises:
+        DataError: the annotations as a whole cannot be read.
+    """
+    said: list[str] = _module(path, file).remarks(path, file=file)
+    return said
+
+
 def _module(path: Path, file: str) -> ModuleType:
     name = kind(path)
     if name is None:

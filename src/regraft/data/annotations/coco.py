@@ -41,6 +41,11 @@ def header(_: Path) -> list[str]:
     return ["image", "objects", "mask"]
 
 
+def remarks(_: Path, *, file: str) -> list[str]:  # noqa: ARG001 - as of the others
+    """Nothing: what lies beside a json file is not its own."""
+    return []
+
+
 def root(path: Path) -> Path:
     """The folder where the first image lies: beside the json file, one above, or in ``images`` there, or in the
     folder that the json file is named after (``instances_train2017.json``: ``train2017``)."""

@@ -38,6 +38,16 @@ def root(path: Path) -> Path:
     return path.parent.parent.parent if listed else path
 
 
+def remarks(path: Path, *, file: str) -> list[str]:
+    """How many images have no xml file. A list says which it means."""
+    folder = root(path)
+    if path != folder:
+        return []
+    known = set(_all(folder))
+    left = sum(image.stem not in known for image in (folder / _IMAGES).iterdir())
+    return [f"{file}: {left} images in {_IMAGES}/ have no xml file and are not read"] if left else []
+
+
 def rows(path: Path, *, file: str, only: Collection[str] | None) -> Iterator[Row | BadRow]:
     """One row an xml file, in the order of their names or of the list.
 

@@ -31,11 +31,13 @@ _LEEWAY = 0.01  # by which a coordinate may leave [0, 1]; boxes have to fit to t
 
 @dataclass(frozen=True)
 class _Dataset:
-    """Where images are: in folders, or in text files that list them. Names may be unknown."""
+    """Where images are: in folders, or in text files that list them. Names may be unknown. Others are splits that
+    are not read."""
 
     root: Path
     sources: tuple[Path, ...]
     names: dict[int, str] | None
+    others: tuple[str, ...] = ()
 
 
 def fits(path: Path) -> bool:
@@ -59,6 +61,17 @@ def header(_: Path) -> list[str]:
 def root(path: Path) -> Path:
     """The folder itself; of ``data.yaml`` what it calls ``path``, or the folder it is in."""
     return _dataset(path, str(path)).root
+
+
+def remarks(path: Path, *, file: str) -> list[str]:
+    """Which splits of ``data.yaml`` are not read, and how many images have no label file."""
+    dataset = _dataset(path, file)
+    said = [f"{file}: of {', '.join(('train', *dataset.others))} only train is read"] if dataset.others else []
+    images = [image for source in dataset.sources for image in _images(source, dataset.root)]
+    bare = sum(not _label_path(image).with_suffix(".txt").is_file() for image in images)
+    if bare:
+        said.append(f"{file}: {bare} of {len(images)} images have no label file and count as images without objects")
+    return said
 
 
 def rows(path: Path, *, file: str, only: Collection[str] | None) -> Iterator[Row | BadRow]:
@@ -249,7 +262,9 @@ def _of_yaml(path: Path, file: str) -> _Dataset:
     for folder in dict.fromkeys((base, path.parent)):
         sources = [_source(folder, entry) for entry in entries]
         if all(source is not None for source in sources):
-            return _Dataset(folder, tuple(source for source in sources if source is not None), _names(settings, file))
+            present = tuple(source for source in sources if source is not None)
+            others = tuple(split for split in ("val", "test") if settings.get(split))
+            return _Dataset(folder, present, _names(settings, file), others)
     tried = ", ".join(dict.fromkeys(str(folder / entry) for folder in (base, path.parent) for entry in entries))
     raise broken(file, 1, f"the images of train are not there: tried {tried[:500]}", fix="correct path and train in it")
 
