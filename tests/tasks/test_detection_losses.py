@@ -230,7 +230,7 @@ def _rt_detr(name: str, **more: Any) -> Any:
     return AutoConfig.for_model(name, **{**config, **sizes, **more})
 
 
-def _d_fine() -> Any:
+def _d_fine(name: str) -> Any:
     backbone = {
         "model_type": "hgnet_v2",
         "stem_channels": [3, 8, 8],
@@ -244,7 +244,7 @@ def _d_fine() -> Any:
         "depths": [1, 1, 1, 1],
         "out_features": ["stage2", "stage3", "stage4"],
     }
-    return _rt_detr("d_fine", backbone_config=backbone, encoder_in_channels=[16, 16, 16], eval_idx=-1)
+    return _rt_detr(name, backbone_config=backbone, encoder_in_channels=[16, 16, 16])
 
 
 def _lw_detr() -> Any:
@@ -298,9 +298,10 @@ def _yolos() -> Any:
 DEFORMABLE = {"stages": ["stage2", "stage3", "stage4"], "num_feature_levels": 3, "d_model": 32}
 CONFIGS: dict[str, Callable[[], Any]] = {
     "conditional_detr": partial(_detr, "conditional_detr"),
-    "d_fine": _d_fine,
+    "d_fine": partial(_d_fine, "d_fine"),
     "dab-detr": partial(_detr, "dab-detr", hidden_size=16),
     "deformable_detr": partial(_detr, "deformable_detr", **DEFORMABLE),
+    "deimv2": partial(_d_fine, "deimv2"),
     "detr": partial(_detr, "detr"),
     "lw_detr": _lw_detr,
     "rt_detr": partial(_rt_detr, "rt_detr"),

@@ -188,5 +188,5 @@ def _maskformer(config: Any) -> Any:
         "loss_mask": config.mask_weight,
         "loss_dice": config.dice_weight,
     }
-    matcher = MaskFormerHungarianMatcher(1.0, config.dice_weight, config.mask_weight)
+    matcher = MaskFormerHungarianMatcher(cost_class=1.0, cost_mask=config.mask_weight, cost_dice=config.dice_weight)
     return MaskFormerLoss(config.num_labels, matcher, weights, config.no_object_weight)

@@ -29,7 +29,6 @@ _LOSSES = {
     "deimv2": "Deimv2ForObjectDetection",
     "detr": "ForObjectDetection",
     "lw_detr": "LwDetrForObjectDetection",
-    "rf_detr": "RfDetrForObjectDetection",
     "rt_detr": "RTDetrForObjectDetection",
     "rt_detr_v2": "RTDetrV2ForObjectDetection",
     "table-transformer": "ForObjectDetection",
