@@ -50,7 +50,8 @@ def _list() -> None:
 def _provide(name: str, *, force: bool) -> int:
     """Provide one material; a failure is told and does not keep the next one from being provided."""
     if force or missing(name) is not None:
-        print(f"{name}: fetching {', '.join(source.file for source in find(name).sources)}", file=sys.stderr)
+        files = ", ".join(source.file for source in find(name).sources)
+        print(f"{name}: fetching {files}" if files else f"{name}: making it", file=sys.stderr)
     try:
         print(provide(name, force=force), flush=True)
     except RegraftError as error:
