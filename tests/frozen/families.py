@@ -16,9 +16,10 @@ from regraft.frozen import Subject
 from regraft.pretrained import MeanPooled, anatomy_of
 from regraft.tasks import Encoded, Inputs
 from regraft.tasks._text import TextInputs
-from regraft.testing import FAMILIES, WORDS, tiny_model
+from regraft.testing import BACKBONES, DETECTORS, FAMILIES, IMAGE_FAMILIES, SEGMENTERS, WORDS, tiny_model
 
 _DEPTH = 3
+_PLAIN_BLOCKS = ("vit", "deit", "beit", "dinov2", "dinov3_vit", "yolos")  # of images of 32 pixels
 _LENGTHS = (3, 30, 11, 17, 5, 24, 40, 9, 16, 2, 33, 12)
 _SPEECH = {
     "hidden_size": 32,
@@ -56,6 +57,13 @@ class Plain(Inputs):
         return {name: torch.stack([row[name] for row in encoded]) for name in encoded[0]}
 
 
+class Images(Plain):
+    """Images, which are not looked at where rows stand for them."""
+
+    def blank(self, encoded: Sequence[Encoded], processor: Any) -> dict[str, Tensor]:
+        return {"pixel_values": torch.zeros(()).expand(len(encoded), *encoded[0]["pixel_values"].shape)}
+
+
 class PooledSpeechEncoder(nn.Module):
     """The encoder of a speech model with a linear head on the mean of its rows."""
 
@@ -89,8 +97,10 @@ class Case:
 def case(family: str, folder: Path, *, precision: str = "fp32") -> Case:
     """A member of a family with examples of several lengths, the same each time."""
     torch.manual_seed(0)
-    made = _OTHERS[family]() if family in _OTHERS else _text(family, folder)
-    model, inputs, processor, encoded = made
+    if family in _OTHERS:
+        model, inputs, processor, encoded = _OTHERS[family]()
+    else:
+        model, inputs, processor, encoded = (_images if family in {*IMAGES, *DENSE} else _text)(family, folder)
     device = Device(torch.device("cpu"), precision, "asked for")  # type: ignore[arg-type]
     return Case(Subject(model.eval(), anatomy_of(model), inputs, processor, device), encoded)
 
@@ -133,18 +143,24 @@ def _t5() -> tuple[nn.Module, Inputs, Any, list[Encoded]]:
     return model, TextInputs(64), processor, encoded
 
 
-def _vit() -> tuple[nn.Module, Inputs, Any, list[Encoded]]:
-    config = transformers.ViTConfig(
-        hidden_size=32,
-        num_hidden_layers=_DEPTH,
-        num_attention_heads=2,
-        intermediate_size=64,
-        image_size=16,
-        patch_size=4,
-        num_labels=2,
-    )
-    images = torch.randn(12, 3, 16, 16)
-    return transformers.ViTForImageClassification(config), Plain(), None, [{"pixel_values": image} for image in images]
+def _images(family: str, folder: Path) -> tuple[nn.Module, Inputs, Any, list[Encoded]]:
+    """A family of image models: with its own head for classes, a grafted one, or its own for boxes or masks."""
+    depth = {"num_hidden_layers": _DEPTH} if family in _PLAIN_BLOCKS else {}
+    tiny_model(folder, family=family, **depth)
+    auto: Any = transformers.AutoModelForImageClassification
+    if family in BACKBONES:
+        model: nn.Module = MeanPooled(transformers.AutoModel.from_pretrained(folder), 2, dropout=0.0, width=32)
+    else:
+        if family in DETECTORS:
+            auto = transformers.AutoModelForObjectDetection
+        elif family in SEGMENTERS:
+            auto = transformers.AutoModelForUniversalSegmentation
+            if family != "mask2former":
+                auto = transformers.AutoModelForSemanticSegmentation
+        model = auto.from_pretrained(folder, num_labels=2)
+    side = 32 if family in _PLAIN_BLOCKS else 64
+    images = torch.randn(12, 3, side, side)
+    return model, Images(), None, [{"pixel_values": image} for image in images]
 
 
 def _wav2vec2() -> tuple[nn.Module, Inputs, Any, list[Encoded]]:
@@ -168,22 +184,16 @@ def _whisper_encoder() -> tuple[nn.Module, Inputs, Any, list[Encoded]]:
     return PooledSpeechEncoder(encoder, 32), Plain(), None, [{"input_features": sound} for sound in sounds]
 
 
-def _convnext() -> tuple[nn.Module, Inputs, Any, list[Encoded]]:
-    config = transformers.ConvNextConfig(hidden_sizes=[8, 16, 32, 32], depths=[1, 1, 1, 1], num_labels=2)
-    images = torch.randn(12, 3, 64, 64)
-    model = transformers.ConvNextForImageClassification(config)
-    return model, Plain(), None, [{"pixel_values": image} for image in images]
-
-
 _OTHERS: dict[str, Callable[[], tuple[nn.Module, Inputs, Any, list[Encoded]]]] = {
     "t5 encoder": _t5_encoder,
     "t5": _t5,
-    "vit": _vit,
     "wav2vec2": _wav2vec2,
     "whisper encoder": _whisper_encoder,
-    "convnext": _convnext,
 }
-KINDS = [*FAMILIES, "bert, mean pooled", "llama, mean pooled", *_OTHERS]
+_TEXT_AND_SOUND = [*FAMILIES, "bert, mean pooled", "llama, mean pooled", *_OTHERS]
+IMAGES = [*IMAGE_FAMILIES, *BACKBONES]
+DENSE = [*DETECTORS, *SEGMENTERS]
+KINDS = [*_TEXT_AND_SOUND, *IMAGES]
 
 
 def _texts() -> list[dict[str, str]]:

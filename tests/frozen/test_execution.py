@@ -22,7 +22,7 @@ from tests.frozen.test_exact import LOSS, batch_of, options_of, trainable
 def _entered(given: Case, root: Path, options: CacheOptions) -> tuple[Execution, Decision]:
     freeze_all_but(given.subject.model, trainable(given, "top-1"))
     execution = Execution(given.subject, given.encoded, options, root=root)
-    entering = execution.enter(batch_of(given, range(8)), range(8), LOSS, epochs=2, poll=lambda: None)
+    entering = execution.enter(batch_of(given, range(8)), range(8), LOSS, reads=2, poll=lambda: None)
     decision = list(entering)[-1]
     assert isinstance(decision, Decision)
     return execution, decision
@@ -52,7 +52,7 @@ def test_what_was_filled_before_a_stop_is_kept(tmp_path: Path, monkeypatch: pyte
     given = case("bert", tmp_path / "m")
     freeze_all_but(given.subject.model, trainable(given, "top-1"))
     execution = Execution(given.subject, given.encoded, options_of("always"), root=tmp_path / "s")
-    entering = execution.enter(batch_of(given, range(8)), range(8), LOSS, epochs=2, poll=lambda: None)
+    entering = execution.enter(batch_of(given, range(8)), range(8), LOSS, reads=2, poll=lambda: None)
     assert (6, 12) in entering
     entering.close()  # type: ignore[attr-defined]
     execution.close()

@@ -20,7 +20,8 @@ def _told(decision: Decision) -> str:
     """A decision in the words of the table."""
     taken = decision.shortcuts
     words = {
-        "rows": decision.from_rows and not taken.one_row,
+        "pooled": decision.tap.reading == "pooled",
+        "rows": decision.from_rows and not taken.one_row and decision.tap.reading != "pooled",
         "one row" if decision.tap.reading != "mean" else "the mean": taken.one_row,
         "no stem": taken.bypass_stem,
         "read": taken.read_rows or decision.tap.alone,
@@ -36,7 +37,7 @@ def _line(given: Case, family: str, root: Path) -> str:
         for strategy in STRATEGIES:
             freeze_all_but(model, everything if strategy == "full" else trainable(given, strategy))
             execution = Execution(given.subject, given.encoded, options_of("never"), root=root)
-            entering = execution.enter(batch_of(given, range(8)), range(8), LOSS, epochs=2, poll=lambda: None)
+            entering = execution.enter(batch_of(given, range(8)), range(8), LOSS, reads=2, poll=lambda: None)
             decision = list(entering)[-1]
             assert isinstance(decision, Decision)
             told.append(_told(decision))

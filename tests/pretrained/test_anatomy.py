@@ -12,7 +12,7 @@ from torch import nn
 from regraft.errors import RecipeError, ResourceError
 from regraft.pretrained import Anatomy, Pretrained, load, model_folder
 from regraft.recipe import ModelOptions
-from regraft.testing import FAMILIES, WORDS, tiny_model
+from regraft.testing import DETECTORS, FAMILIES, IMAGE_FAMILIES, SEGMENTERS, WORDS, tiny_model
 
 AUTO = "AutoModelForSequenceClassification"
 SHARED = {"albert"}  # one set of weights for all blocks
@@ -76,6 +76,81 @@ def test_what_lies_above_the_blocks_does_not_feed_them(family: str, families: Fa
     before = _given(opened, top)
     _spoil(opened, (*opened.anatomy.tail, *opened.anatomy.head))
     assert torch.equal(_given(opened, top), before)
+
+
+AUTO_OF = {
+    **dict.fromkeys(IMAGE_FAMILIES, "AutoModelForImageClassification"),
+    **dict.fromkeys(DETECTORS, "AutoModelForObjectDetection"),
+    **dict.fromkeys(SEGMENTERS, "AutoModelForSemanticSegmentation"),
+}
+# How many blocks: of a detector or segmenter the backbone's stages, then the layers or maps of what reads them.
+BLOCKS = {
+    "vit": 2,
+    "deit": 2,
+    "beit": 2,
+    "dinov2": 2,
+    "levit": 3,
+    "mobilevit": 5,
+    "efficientnet": 5,
+    "mobilenet_v1": 26,
+    "mobilenet_v2": 16,
+    "yolos": 2,
+    "detr": 8,
+    "conditional_detr": 8,
+    "rt_detr": 12,
+    "d_fine": 10,
+    "mask2former": 7,
+}
+PREDICTORS = {
+    "detr": ("class_labels_classifier.", "bbox_predictor."),
+    "conditional_detr": ("class_labels_classifier.", "bbox_predictor."),
+    "rt_detr": ("model.decoder.class_embed.", "model.decoder.bbox_embed.", "model.enc_score_head."),
+    "d_fine": ("model.decoder.class_embed.", "model.decoder.bbox_embed.", "model.enc_score_head."),
+    "yolos": ("class_labels_classifier.", "bbox_predictor."),
+    "segformer": ("decode_head.classifier.",),
+    "upernet": ("decode_head.classifier.", "auxiliary_head.classifier."),
+    "mask2former": ("class_predictor.", "model.transformer_module.decoder.mask_predictor."),
+    "hgnet_v2": ("fc.",),
+    "resnet": ("classifier.",),
+}
+
+
+def _seeing(folder: Path, family: str) -> Pretrained:
+    return load(ModelOptions(name=str(folder)), AUTO_OF[family], {"num_labels": 2}, seed=0)
+
+
+@pytest.mark.parametrize("family", AUTO_OF)
+def test_the_parts_of_a_model_that_sees_are_found(family: str, families: Families) -> None:
+    opened = _seeing(families(family), family)
+    anatomy = opened.anatomy
+    names = [name for name, _ in opened.model.named_parameters()]
+    assert sorted(name for part in anatomy.parts.values() for name in part) == sorted(names)
+    assert len(anatomy.blocks) == BLOCKS.get(family, 4)
+    assert all(anatomy.blocks)
+    assert anatomy.head
+    for prefix in PREDICTORS.get(family, ()):
+        assert any(name.startswith(prefix) for name in anatomy.head), prefix
+        assert {name for name in names if name.startswith(prefix)} <= {*anatomy.head}
+    assert anatomy.new <= {*anatomy.head}
+
+
+@pytest.mark.parametrize("family", [*IMAGE_FAMILIES, "yolos", "segformer"])
+def test_blocks_that_see_compute_from_bottom_to_top(family: str, families: Families) -> None:
+    opened = _seeing(families(family), family)
+    modules = [opened.model.get_submodule(path) for path in opened.anatomy.modules]
+    ran: list[nn.Module] = []
+    hooks = [module.register_forward_hook(lambda found, *_: ran.append(found)) for module in modules]
+    side = 32 if family in {"vit", "deit", "beit", "dinov2", "yolos"} else 64
+    with torch.inference_mode():
+        opened.model(pixel_values=torch.zeros(1, 3, side, side))
+    for hook in hooks:
+        hook.remove()
+    assert ran == modules
+
+
+def test_constants_are_not_trained(families: Families) -> None:
+    anatomy = _seeing(families("d_fine"), "d_fine").anatomy
+    assert anatomy.unused == {"model.decoder.reg_scale", "model.decoder.up"}
 
 
 def _module_of(opened: Pretrained, index: int) -> nn.Module:

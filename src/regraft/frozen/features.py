@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from regraft.errors import ResourceError
+from regraft.frozen.fields import backbone_of
 from regraft.frozen.prefix import Prefix, Tap
 from regraft.frozen.rows import FrozenRows, fill, open_store, read
 from regraft.frozen.subject import Subject
@@ -20,8 +21,12 @@ from regraft.tasks import Encoded
 
 
 def depth_taps(subject: Subject) -> list[Tap]:
-    """The mean of each example's rows behind every block, and at last behind what follows the blocks."""
-    return [Tap(height, "mean") for height in range(1, len(subject.blocks) + 2)]
+    """The mean of each example's rows behind every block, and at last behind what follows the blocks.
+
+    A model that has no module for its backbone does not give the last of these.
+    """
+    most = len(subject.blocks) + (backbone_of(subject.model) is not None)
+    return [Tap(height, "mean") for height in range(1, most + 1)]
 
 
 def features(

@@ -37,13 +37,20 @@ class Fields:
         return len(self.shapes) == 1 and torch.Size(self.shapes[0]).numel() == max(self.shapes[0])
 
     def output(self, rows: Sequence[Tensor]) -> Any:
-        """An output of the same class with these fields, each example's row [1, …] as ``rows_of`` gives it."""
+        """An output of the same class with these fields, each example's row [1, …] as ``rows_of`` gives it.
+
+        Fields that are not read are zeros that take no memory: some models count fields, and None does not count.
+        """
         values = torch.cat(list(rows))
         sizes = [torch.Size(shape).numel() for shape in self.shapes]
         parts = torch.split(values.flatten(1), sizes, dim=1)
         shaped = [part.reshape(len(values), *shape) for part, shape in zip(parts, self.shapes, strict=True)]
         names = [name.removesuffix(_MEAN) for name in self.names.split(",")]
-        return _with(self.whole, dict(zip(names, shaped, strict=True)))
+        nothing = values.new_zeros(())
+        unread = {
+            name: nothing.expand(len(values), *seen.shape[1:]) for name, seen in _tensors(self.whole) if seen.ndim
+        }
+        return _with(self.whole, {**unread, **dict(zip(names, shaped, strict=True))})
 
 
 def backbone_of(model: nn.Module) -> nn.Module | None:

@@ -26,10 +26,19 @@ def at_rest(model: nn.Module) -> Iterator[None]:
     try:
         for module in awake:
             module.training = False
+        _forget(model)
         yield
     finally:
         for module in awake:
             module.training = True
+        _forget(model)
+
+
+def _forget(model: nn.Module) -> None:
+    """Let nothing that was computed at rest be used after weights have moved: LeViT keeps its attention biases."""
+    for module in model.modules():
+        if "attention_bias_cache" in module.__dict__:
+            module.__dict__["attention_bias_cache"] = {}
 
 
 @contextmanager

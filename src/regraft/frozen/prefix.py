@@ -95,7 +95,8 @@ class _Pass:
         """A block's forward that keeps what leaves it, and ends the pass behind the highest."""
         own = block.forward
         alone = next((tap for tap in self._taps if tap.height == height and tap.alone), None)
-        whole = height < self.highest or any(tap.height == height and not tap.alone for tap in self._taps)
+        wanted = any(tap.height == height and not tap.alone for tap in self._taps)
+        whole = height < self.highest or wanted
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             if alone is None:
@@ -107,7 +108,7 @@ class _Pass:
                 )
                 _, read, output = reading(*args, **kwargs)
                 self.found[alone] = list(hidden_of(read)[:, :1])
-            if whole:
+            if wanted:
                 self.keep(height, hidden_of(output))
             if height == self.highest:
                 raise Stopped(args, kwargs)

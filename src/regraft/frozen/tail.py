@@ -87,7 +87,7 @@ class Tail:
             inputs = _cut(inputs, last=self._tap.reading == "last")
         if rows is not None:
             hidden = self._laid_out(rows, inputs)
-            aside |= {block: self._giving(block, hidden) for block in self._frozen}
+            aside |= {block: self._giving(place, hidden) for place, block in enumerate(self._frozen)}
             shape = (hidden.shape[0], hidden.shape[1])
             aside |= {module: _giving_zeros(form(*shape), hidden) for module, form in self._forms.items()}
         if self._last is not None:
@@ -107,9 +107,9 @@ class Tail:
         assert self._trace is not None
         return self._trace
 
-    def _giving(self, block: nn.Module, hidden: Tensor) -> Forward:
-        own, count = block.forward, self._seen.parts
-        plain = hidden if count is None else (hidden, *[None] * (count - 1))
+    def _giving(self, place: int, hidden: Tensor) -> Forward:
+        own = self._frozen[place].forward
+        plain = hidden if self._seen.parts is None else (hidden, *self._seen.beside[place])
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             if not self._seen.extras:

@@ -24,7 +24,7 @@ class Trace:
     the same for all examples (T5: a position bias). ``reads``: which rows of the last block's output decide what the
     model says: all, the first or last real one of each example, or only their mean. ``apart``: the heights below the
     last whose states are read by more than the next block, as by a feature pyramid. ``grid``: whether states are
-    [batch, channels, height, width].
+    [batch, channels, height, width]. ``beside``: of each block what else it gives, None in the place of tensors.
     """
 
     calls: tuple[int, ...]
@@ -33,6 +33,7 @@ class Trace:
     reads: Reading
     apart: tuple[int, ...] = ()
     grid: bool = False
+    beside: tuple[tuple[Any, ...], ...] = ()
 
 
 def trace_of(model: nn.Module, blocks: tuple[nn.Module, ...], inputs: Mapping[str, Tensor]) -> Trace:
@@ -45,6 +46,7 @@ def trace_of(model: nn.Module, blocks: tuple[nn.Module, ...], inputs: Mapping[st
     extras = False
     parts: int | None = None
     leaves: dict[nn.Module, Tensor] = {}
+    constants: dict[nn.Module, tuple[Any, ...]] = {}
     beside: list[Tensor] = []
 
     def watched(block: nn.Module) -> Callable[..., Any]:
@@ -58,6 +60,7 @@ def trace_of(model: nn.Module, blocks: tuple[nn.Module, ...], inputs: Mapping[st
             others = [part for part in parts_of(output)[1:] if isinstance(part, Tensor)]
             of_examples = [part for part in others if part.ndim and len(part) != 1]
             extras = extras or len(of_examples) < len(others)
+            constants[block] = tuple(None if isinstance(part, Tensor) else part for part in parts_of(output)[1:])
             leaves[block] = hidden_of(output).detach().requires_grad_()
             return _with_leaves(output, leaves[block], of_examples, beside)
 
@@ -76,7 +79,8 @@ def trace_of(model: nn.Module, blocks: tuple[nn.Module, ...], inputs: Mapping[st
         raise ValueError("its blocks hand on more of each example than its hidden states")
     apart = tuple(blocks.index(block) + 1 for block, is_read in zip(leaves, read, strict=False) if is_read)
     reads = _reading(slope, row_mask(model, inputs, leaf))
-    return Trace(tuple(seen.values()), parts, extras, reads, apart, leaf.ndim == 4)
+    given = tuple(constants.get(block, ()) for block in blocks)
+    return Trace(tuple(seen.values()), parts, extras, reads, apart, leaf.ndim == 4, given)
 
 
 def _cut_off(own: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

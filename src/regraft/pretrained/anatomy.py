@@ -27,6 +27,8 @@ _BETWEEN = {
     "deberta-v2": ("encoder.LayerNorm.", "encoder.conv."),
 }
 
+# Numbers that a family keeps among its parameters though nobody is to train them.
+_CONSTANTS = {"d_fine": (".decoder.reg_scale", ".decoder.up")}
 # What says the classes, boxes and masks of a detector or segmenter, wherever in it that is: part of the head. Names of
 # classes that a decoder learns with (denoising) go with them.
 _PREDICTORS = re.compile(
@@ -41,7 +43,8 @@ class Anatomy:
     """Where the parameters of a model are. All values are real parameter names, in the model's own order.
 
     ``new`` names those that no checkpoint held and that start from random numbers; ``unused`` those that the head does
-    not look at, and that therefore cannot learn. ``modules`` are the paths of the blocks in the module tree.
+    not look at, and that therefore cannot learn, and constants. ``modules`` are the paths of the blocks in the module
+    tree.
     """
 
     stem: tuple[str, ...]
@@ -115,7 +118,9 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
     blocks = [tuple(name for name in inside if name.startswith(f"{path}.")) for path in lists]
     in_blocks = {name for block in blocks for name in block}
     first = min((inside.index(name) for name in in_blocks), default=len(inside))
-    between = tuple(f"{prefix}{name}" for name in _BETWEEN.get(getattr(model.config, "model_type", ""), ()))
+    family = getattr(model.config, "model_type", "")
+    between = tuple(f"{prefix}{name}" for name in _BETWEEN.get(family, ()))
+    constants = _CONSTANTS.get(family, ())
     stem = tuple(
         name
         for place, name in enumerate(inside)
@@ -131,7 +136,9 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
         places=dict(_places(names, lists, prefix, set(stem), set(head))),
         sizes={name: parameter.numel() for name, parameter in model.named_parameters()},
         new=frozenset(new),
-        unused=frozenset(name for name in tail if isinstance(model, MeanPooled) and ".pooler." in name),
+        unused=frozenset(
+            name for name in tail if name.endswith(constants) or (isinstance(model, MeanPooled) and ".pooler." in name)
+        ),
         modules=tuple(lists),
     )
 

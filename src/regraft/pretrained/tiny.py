@@ -233,9 +233,26 @@ def tiny_model(folder: Path, *, family: str = "bert", words: Sequence[str] = (),
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = getattr(transformers, _TASK_HEADS.get(family, "AutoModel")).from_config(settings)
+            if family not in FAMILIES:
+                _settle_statistics(model, side_of_images(settings))
         model.save_pretrained(folder)
         (processor or _image_processor(settings)).save_pretrained(folder)
     return folder
+
+
+def _settle_statistics(model: Any, side: int) -> None:
+    """Let batch norms know what passes through them; else next to nothing is left of an image after a few of them."""
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    if not norms:
+        return
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train()(pixel_values=torch.randn(8, 3, side, side))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
 
 
 def side_of_images(settings: Any) -> int:
