@@ -128,7 +128,7 @@ def test_what_is_saved_says_the_same_when_it_is_opened(family: str, owns: Owns, 
     save(tmp_path / "saved", opened)
     again = reopen(tmp_path / "saved", OWN[family][2], head=opened.head)
     first, second = _said(opened), _said(again)
-    assert {"logits", "class_queries_logits"} & set(first)
+    assert {"logits", "class_queries_logits", "heatmap"} & set(first)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert again.config.id2label == {0: "cow", 1: "tree"}
 

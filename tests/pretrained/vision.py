@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import transformers
 
+from regraft.pretrained.centernet import CenterNetConfig, register
 from regraft.pretrained.folder import quiet
 
 CLASSES = "AutoModelForImageClassification"
@@ -108,6 +109,17 @@ def _mask2former() -> Any:
     )  # fmt: skip
 
 
+def _centernet() -> Any:
+    rows = [(3, 0, 8, 0, "relu", 1), (3, 16, 8, 0, "relu", 2), (3, 16, 8, 4, "relu", 2), (3, 16, 8, 4, "relu", 2),
+            (3, 16, 8, 4, "hard_swish", 2)]  # fmt: skip
+    names = ("kernel", "expansion", "channels", "squeeze", "activation", "stride")
+    blocks = [dict(zip(names, row, strict=True)) for row in rows]
+    return CenterNetConfig(
+        image_size=64, stem_channels=8, blocks=blocks, taps=(1, 2, 3), top_channels=16, lateral_expansions=(8, 8, 0),
+        lateral_channels=(8, 8, 8), neck_channels=(8, 8, 8), gate_channels=4,
+    )  # fmt: skip
+
+
 def _vit() -> Any:
     return transformers.ViTConfig(**_VIT)
 
@@ -121,6 +133,7 @@ OWN: dict[str, tuple[Any, str, str]] = {
     "segformer": (_segformer, MASKS, MASKS),
     "upernet": (_upernet, MASKS, MASKS),
     "mask2former": (_mask2former, SETS, MASKS),
+    "centernet": (_centernet, BOXES, BOXES),
     "vit": (_vit, CLASSES, CLASSES),
 }
 # Where the rows of the labels are, and how many there are beyond the labels.
@@ -132,6 +145,7 @@ CLASSIFIERS = {
     "segformer": ("decode_head.classifier.weight", 0),
     "upernet": ("decode_head.classifier.weight", 0),
     "mask2former": ("class_predictor.weight", 1),
+    "centernet": ("heatmap.pointwise.weight", 0),
     "vit": ("classifier.weight", 0),
 }
 
@@ -152,6 +166,7 @@ def own_folder(folder: Path, family: str, labels: Sequence[str]) -> Path:
 
 def written(folder: Path, settings: Any, auto_class: str, *, processor: bool = True) -> Path:
     """A folder as ``save_pretrained`` writes it, with weights from a seed; batch norms have seen something."""
+    register()
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = getattr(transformers, auto_class).from_config(settings)

@@ -154,24 +154,21 @@ def _settled(
 ) -> tuple[set[str], tuple[str, ...]]:
     """The weights of an own head that are new, once the rows of known labels are kept; and these labels."""
     sized = label_sized(choice.opened_as, model.config)
-    _require_base({name for name in new - set(sized) if _of_the_base(model, name)}, folder)
+    _require_base(_of_the_base(model, new - set(sized)), folder)
     if "id2label" not in config:
         return new, ()
     kept, new = keep_rows(model, new, sized, folder, choice.opened_as)
     return new, kept
 
 
-def _of_the_base(model: Any, name: str) -> bool:
-    """Whether a weight belongs to what the family has without a head. A head may sit deep inside of it."""
+def _of_the_base(model: Any, names: set[str]) -> set[str]:
+    """The weights that belong to what the family has without a head. A head may sit deep inside of it."""
     prefix = model.base_model_prefix
-    if class_of(model.config, "AutoModel") is None or not prefix or not hasattr(model, prefix):
-        return True
-    return name.startswith(f"{prefix}.") and name.removeprefix(f"{prefix}.") in _base_names(model.config)
-
-
-def _base_names(settings: Any) -> frozenset[str]:
+    if not names or class_of(model.config, "AutoModel") is None or not prefix or not hasattr(model, prefix):
+        return names
     with quiet(), torch.device("meta"):
-        return frozenset(library().AutoModel.from_config(settings).state_dict())
+        base = library().AutoModel.from_config(model.config).state_dict()
+    return names & {f"{prefix}.{name}" for name in base}
 
 
 def _require_base(missing: set[str], folder: Path) -> None:

@@ -1,4 +1,8 @@
-"""A class for each pixel: a feature pyramid network on any backbone, and a 1x1 classifier at stride 4."""
+"""A class for each pixel: a feature pyramid network on any backbone, and a 1x1 classifier at stride 4.
+
+A light form of the semantic branch of Kirillov et al., Panoptic Feature Pyramid Networks, 2019,
+https://arxiv.org/abs/1901.02446.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,15 @@ from torch import Tensor, nn
 
 from regraft.pretrained.heads.pyramid import Level, Pyramid, norm
 
-WIDTH = 96  # channels of the head; light enough to be trained on a CPU
+WIDTH = 64  # channels of the head; light enough to be trained on a CPU
 
 
 class Neck(nn.Module):
     """One map at a quarter of the image's size from all maps of a backbone.
 
-    The coarser maps are added to the finer ones (Lin et al., Feature Pyramid Networks for Object Detection, 2017,
-    https://arxiv.org/abs/1612.03144); then all are brought to stride 4 and added up (Kirillov et al., Panoptic Feature
-    Pyramid Networks, 2019, https://arxiv.org/abs/1901.02446). The 3x3 convolutions are depthwise-separable.
+    From the coarsest on, each is smoothed and added to the next finer one (Lin et al., Feature Pyramid Networks for
+    Object Detection, 2017, https://arxiv.org/abs/1612.03144), and the finest alone is read, so that little is computed
+    at its size. The 3x3 convolutions are depthwise-separable.
     """
 
     def __init__(self, levels: Sequence[Level], width: int = WIDTH) -> None:
@@ -30,14 +34,11 @@ class Neck(nn.Module):
     def forward(self, output: Any, size: tuple[int, int]) -> Tensor:
         """[batch, width, height / 4, width / 4], both rounded up, of an image of ``size``: height and width."""
         maps = self.pyramid(output, size)
-        for place in reversed(range(len(maps) - 1)):
-            maps[place] = maps[place] + F.interpolate(maps[place + 1], maps[place].shape[-2:], mode="nearest")
-        quarter = (math.ceil(size[0] / 4), math.ceil(size[1] / 4))
-        smoothed = [_resized(smooth(found), quarter) for smooth, found in zip(self.smooth, maps, strict=True)]
-        total = smoothed[0]
-        for one in smoothed[1:]:
-            total = total + one
-        return total
+        smooth = list(self.smooth)
+        found: Tensor = smooth.pop()(maps.pop())
+        for finer in reversed(maps):
+            found = smooth.pop()(finer + F.interpolate(found, finer.shape[-2:], mode="nearest"))
+        return _resized(found, (math.ceil(size[0] / 4), math.ceil(size[1] / 4)))
 
 
 class DenseHead(nn.Module):
