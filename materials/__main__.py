@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
 def _list() -> None:
     for material in MATERIALS.values():
         state = "here" if missing(material.name) is None else "not here"
-        print(f"{material.name:17} {state:9} {material.licence:13} {material.summary}")
+        print(f"{material.name:18} {state:9} {material.licence:13} {material.summary}")
 
 
 def _provide(name: str, *, force: bool) -> int:
