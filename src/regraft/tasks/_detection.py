@@ -16,7 +16,9 @@ from torch.nn import functional
 from regraft.tasks import _losses
 from regraft.tasks._contract import Output
 
-_CORE = 0.54  # the part of a box, by width and height, over which its Gaussian reaches (Liu et al., 2020)
+# The part of a box, by width and height, over which its Gaussian reaches. TTFNet takes 0.54 for 118,000 pictures; on
+# 16 and 100 made-up ones 0.8 came out ahead with every seed tried: more cells learn from each object.
+_CORE = 0.8
 
 
 @dataclass(frozen=True)
