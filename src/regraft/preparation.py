@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import torch
+
 from regraft import evaluation, extensions, pretrained
 from regraft.data import BadRow, Column, Example, Splits, load_splits
+from regraft.device import require_memory
 from regraft.errors import DataError, RecipeError
-from regraft.frozen import Subject
+from regraft.frozen import UNFIT, Subject
 from regraft.planning import Plan, parts_of
 from regraft.pretrained import Pretrained
 from regraft.recipe import AugmentationOptions, ModelOptions, Recipe, StrategyOptions, TaskOptions
@@ -57,6 +60,12 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     poll()
     model = open_model(recipe, task, answers)
     epochs = recipe.training.epochs or default_epochs(len(splits.train), recipe.training.batch_size)
+    poll()
+    rows = make_rows(splits.train, task, answers, model)
+    loss = task.targets.loss(answers, rows.values, model.config)
+    if task.looks_first:
+        model = _looked_at(model, task, answers, rows, loss)
+    poll()
     chosen = phases(
         strategy,
         model.anatomy,
@@ -64,10 +73,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
         freeze=recipe.strategy.freeze,
         train=recipe.strategy.train,
     )
-    poll()
-    rows = make_rows(splits.train, task, answers, model)
     rows, augmentation = augmented(rows, task, recipe, epochs=sum(phase.epochs for phase in chosen))
-    loss = task.targets.loss(answers, rows.values, model.config)
     device = choose_device(recipe.training.precision)
     resolved = _resolved(recipe, task, strategy, device, epochs, augmentation)
     plan = _plan(resolved, task, splits, model, chosen, loss, device, rows)
@@ -108,6 +114,28 @@ def make_rows(examples: Sequence[Example], task: Task, answers: Answers, model: 
     values = [task.targets.value(example, answers) for example in examples]
     lengths = [task.inputs.length(row) for row in encoded]
     return Rows(examples, encoded, values, lengths, task.inputs.limit(model.processor, model.config))
+
+
+def _looked_at(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss: Loss) -> Pretrained:
+    """The model with those parameters named that its loss does not depend on, as one example shows.
+
+    Raises:
+        RecipeError: the model cannot read the example.
+    """
+    named = [(name, parameter) for name, parameter in model.model.named_parameters() if parameter.requires_grad]
+    batch = rows.batch([0], task, answers, model.processor)
+    try:
+        with torch.enable_grad():
+            value = loss.function(model.model(**batch.inputs), batch.target).sum()
+            slopes = torch.autograd.grad(value, [parameter for _, parameter in named], allow_unused=True)
+    except UNFIT as error:
+        require_memory(error)
+        raise RecipeError(
+            f"model {model.folder} cannot learn from the first example: {str(error).strip().partition(chr(10))[0]}",
+            fix="see whether it fits the task; another task.image_size may help",
+        ) from error
+    idle = {name for (name, _), slope in zip(named, slopes, strict=True) if slope is None}
+    return replace(model, anatomy=replace(model.anatomy, unused=model.anatomy.unused | idle))
 
 
 def augmented(rows: Rows, task: Task, recipe: Recipe, *, epochs: int) -> tuple[Rows, dict[str, Any]]:
@@ -180,7 +208,7 @@ def _resolved(
     )
     training = recipe.training.model_copy(update={"precision": device.precision, "epochs": epochs})
     data = recipe.data.model_copy(
-        update={side: _absolute(getattr(recipe.data, side)) for side in ("train", "validation", "test")}
+        update={side: _absolute(getattr(recipe.data, side)) for side in ("train", "validation", "test", "images")}
     )
     model = model_options(recipe, task)
     model = model.model_copy(update={"name": _absolute(model.name)})

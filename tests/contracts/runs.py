@@ -10,10 +10,12 @@ from regraft.preparation import Prepared
 from regraft.recipe import TaskOptions
 from regraft.strategies import strategy_names
 from regraft.tasks import make_task, task_names
-from regraft.testing import FAMILIES, WORDS, tiny_model, toy_table
+from regraft.tasks._images import ImageTask
+from regraft.testing import DETECTORS, FAMILIES, IMAGE_FAMILIES, SEGMENTERS, WORDS, tiny_model, toy_images, toy_table
 
 # Which made-up tables hold a target of that name. A task that reads another one needs a table in regraft.testing.
 _TABLES = {"label": ("classes", "labels", "pairs"), "score": ("numbers",)}
+_IMAGES = {"label": ("classes", "labels"), "score": ("numbers",), "objects": ("boxes",), "mask": ("masks",)}
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,16 @@ class Cell:
     task: str
     table: str
     strategy: str = "full"
-    family: str = "bert"
+    family: str = ""
     head: str = "own"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "family", self.family or ("vit" if self.of_images else "bert"))
+
+    @property
+    def of_images(self) -> bool:
+        """Whether it reads images."""
+        return isinstance(make_task(TaskOptions(name=self.task)), ImageTask)
 
     def __str__(self) -> str:
         return f"{self.task}-{self.table}-{self.strategy}-{self.family}-{self.head}"
@@ -32,18 +42,27 @@ class Cell:
 
 def tables_of(task: str) -> tuple[str, ...]:
     """The tables that a task can learn from."""
-    target = next(column.name for column in make_task(TaskOptions(name=task)).columns() if column.role == "target")
-    assert target in _TABLES, f"{task} reads a target {target!r}: add a table for it to regraft.testing and here"
-    return _TABLES[target]
+    made = make_task(TaskOptions(name=task))
+    target = next(column.name for column in made.columns() if column.role == "target")
+    tables = _IMAGES if isinstance(made, ImageTask) else _TABLES
+    assert target in tables, f"{task} reads a target {target!r}: add a table for it to regraft.testing and here"
+    return tables[target]
 
 
 TABLES = [(task, table) for task in task_names() for table in tables_of(task)]
 BY_TASK = [Cell(task, table, strategy) for task, table in TABLES for strategy in strategy_names()]
 BY_FAMILY = [
-    Cell("text-classification", "classes", strategy, family) for family in FAMILIES for strategy in strategy_names()
+    *(Cell("text-classification", "classes", strategy, family) for family in FAMILIES for strategy in strategy_names()),
+    *(
+        Cell("image-classification", "classes", s, family)
+        for family in IMAGE_FAMILIES
+        for s in ("full", "linear-probe")
+    ),
+    *(Cell("object-detection", "boxes", s, family) for family in DETECTORS for s in ("full", "top-layers")),
+    *(Cell("image-segmentation", "masks", s, family) for family in SEGMENTERS for s in ("full", "top-layers")),
 ]
 BY_HEAD = [
-    *(Cell(task, table, head="mean") for task, table in TABLES),
+    *(Cell(task, table, head="mean") for task, table in TABLES if not Cell(task, table).of_images),
     *(Cell("text-classification", "classes", "top-layers", family, "mean") for family in FAMILIES),
 ]
 CELLS = list(dict.fromkeys([*BY_TASK, *BY_FAMILY, *BY_HEAD]))
@@ -78,6 +97,7 @@ class Runs:
     def recipe(self, cell: Cell) -> Recipe:
         """A recipe that takes a fraction of a second."""
         options = {"n": 1} if cell.strategy == "top-layers" else {}
+        varied = {"augmentation": {"policy": "light", "geometry": cell.table != "numbers"}} if cell.of_images else {}
         return make_recipe(
             {
                 "task": cell.task,
@@ -85,6 +105,7 @@ class Runs:
                 "model": {"name": str(self.model(cell.family)), "head": cell.head},
                 "strategy": {"name": cell.strategy, **options},
                 "training": {"epochs": 1, "batch_size": 8, "precision": "fp32"},
+                **varied,
                 "evaluation": {"baselines": False, "resamples": 100},
                 "output": str(self.folder / "runs"),
                 "name": str(cell),
@@ -93,8 +114,16 @@ class Runs:
 
     def table(self, cell: Cell) -> Path:
         """The table that a cell learns from."""
-        file = self.folder / f"{cell.table}.jsonl"
-        return file if file.exists() else toy_table(file, kind=cell.table)
+        if not cell.of_images:
+            file = self.folder / f"{cell.table}.jsonl"
+            return file if file.exists() else toy_table(file, kind=cell.table)
+        folder = self.folder / "images" / cell.table
+        made = folder / "instances.json" if cell.table == "boxes" else folder
+        return (
+            made
+            if folder.exists()
+            else toy_images(folder, kind=cell.table, images=60 if cell.table == "numbers" else 30)
+        )
 
     def model(self, family: str) -> Path:
         """A pretrained model of a family."""

@@ -190,6 +190,7 @@ class Task(ABC):
     pipeline_tag: ClassVar[str]
     primary: ClassVar[str]
     default_model: ClassVar[str] = "minilm"
+    looks_first: ClassVar[bool] = False  # whether one example is tried to see what the loss depends on
     augmentation: ClassVar[type[Any] | None] = None  # the dataclass of its options, where there is one
 
     @property

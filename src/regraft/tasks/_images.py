@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
@@ -173,15 +174,15 @@ class ImageInputs(Inputs):
         Args:
             boxes: [m, 5]: label, x1, y1, x2, y2, normalised.
             mask: [height, width] of the canvas.
-            blank: whether the pixels do not matter.
+            blank: whether the pixels do not matter; the marks move all the same.
         """
         from regraft.data.augment.image import augment
         from regraft.data.augment.sample import Sample
 
         canvas, view, picture = row["canvas"], row.get("view"), row["image"]
-        if blank:
-            return Sample(torch.zeros(()).expand(3, *canvas.size), boxes, mask)
-        pixels = picture.pixels()
+        if blank and boxes is None and mask is None:
+            return Sample(torch.zeros(()).expand(3, *canvas.size))
+        pixels = np.zeros((*canvas.size, 3), np.uint8) if blank else picture.pixels()
         pixels = _smaller(pixels, canvas) if canvas.fit == "processor" else fitted(pixels, canvas, processor)
         sample = Sample(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255, boxes, mask)
         return sample if view is None else augment(sample, view.options, key=view.key(picture.content))
@@ -194,6 +195,7 @@ class ImageInputs(Inputs):
 class ImageTask(Task):
     """What the tasks on images share: varied views, and targets that move along."""
 
+    looks_first: ClassVar[bool] = True  # heads of these families differ in what of the backbone they use
     augmentation: ClassVar[type[Any] | None] = ImageAugmentation
     default_model: ClassVar[str] = "efficientnet-lite0"
 
@@ -319,12 +321,18 @@ class Views(Sequence[Encoded]):
 
     def _others(self, row: Encoded) -> list[int]:
         """The examples that are mixed into one: three for a mosaic, one for MixUp and CutMix."""
+        from regraft.data.augment.image import partner
+
         options, key = self.options, row["view"].key(row["image"].content)
         if options.mosaic and draw("mosaic", *key) / (1 << 63) < options.mosaic:
             count = 3
         else:
             count = 1 if options.mixup or options.cutmix else 0
-        return [draw("partner", number, *key) % len(self.encoded) for number in range(count)]
+        return [partner(key, self._ids, turn=number) for number in range(count)]
+
+    @cached_property
+    def _ids(self) -> list[str]:
+        return [row["image"].content for row in self.encoded]
 
 
 @dataclass(frozen=True, eq=False)
@@ -406,7 +414,7 @@ def _resized(pixels: Pixels, size: tuple[int, int], processor: Any) -> Pixels:
 
     how = getattr(processor, "resample", None)
     how = int(how) if how is not None else _BILINEAR
-    return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), resample=how))
+    return np.array(Image.fromarray(pixels).resize((size[1], size[0]), resample=how))
 
 
 def _smaller(pixels: Pixels, canvas: Canvas) -> Pixels:
@@ -417,7 +425,7 @@ def _smaller(pixels: Pixels, canvas: Canvas) -> Pixels:
     scale = _ROOM * max(canvas.height / height, canvas.width / width)
     if scale >= 1:
         return pixels
-    return np.asarray(Image.fromarray(pixels).resize((round(width * scale), round(height * scale)), resample=_BILINEAR))
+    return np.array(Image.fromarray(pixels).resize((round(width * scale), round(height * scale)), resample=_BILINEAR))
 
 
 def _processed(images: Sequence[Pixels], processor: Any, *, resize: bool = True) -> Tensor:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from regraft.data.example import BadRow, Column, Example
 from regraft.data.masks import IGNORE, DrawnMask, MaskFile, open_mask, parse_mask
-from regraft.errors import DataError
+from regraft.errors import DataError, RecipeError
 from regraft.tasks._contract import Answers, Encoded, Loss, Output, Targets
 from regraft.tasks._images import nearest_pixels
-from regraft.tasks._segmentation import decode_segmentation, segmentation_loss
+from regraft.tasks._segmentation import MASK_FAMILIES, decode_segmentation, mask_loss, segmentation_loss
 
 MaskLoss = Literal["auto", "cross-entropy", "focal", "dice", "cross-entropy+dice"]
 
@@ -115,6 +115,9 @@ class MaskTargets(Targets):
         }
 
     def loss(self, answers: Answers, values: Sequence[Any], config: Any = None) -> Loss:  # noqa: ARG002
+        family = str(getattr(config, "model_type", ""))
+        if family in MASK_FAMILIES:
+            return _own_loss(family, answers, config, asked=self.loss_name)
         kind = "cross-entropy+dice" if self.loss_name == "auto" else self.loss_name
 
         def by_image(output: Output, target: Tensor) -> Tensor:
@@ -150,6 +153,17 @@ class MaskTargets(Targets):
             if counts[number] > 0
         ]
         return {"prediction": found, "mask": mask}
+
+
+def _own_loss(family: str, answers: Answers, config: Any, *, asked: MaskLoss) -> Loss:
+    if asked != "auto":
+        raise RecipeError(f"task.loss = {asked!r}, but {family} says masks and their classes", fix="use auto")
+
+    def by_image(output: Output, target: Tensor) -> Tensor:
+        return mask_loss(output, target, config)
+
+    reason = f"the model's own, image by image; a class of {answers.width} for every pixel; 255 does not count"
+    return Loss(f"the mask loss of {family}", reason, by_image)
 
 
 def mask_tensor(mask: NDArray[np.uint8]) -> Tensor:

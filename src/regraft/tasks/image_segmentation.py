@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from regraft.errors import RecipeError
 from regraft.tasks._contract import Answers, Encoded
 from regraft.tasks._images import Canvas, Drawn, ImageInputs, ImageTask, fitted_mask
 from regraft.tasks._masks import MaskLoss, MaskTargets, mask_tensor
@@ -42,6 +43,8 @@ class ImageSegmentation(ImageTask):
         return MaskTargets(self.loss, self.focal_gamma)
 
     def augmentation_of(self, options: Any) -> Any:
+        if options.mixup:
+            raise RecipeError("augmentation.mixup blends two images; a pixel has one class", fix="use cutmix or mosaic")
         return options
 
     def marks(self, value: Any, answers: Answers, canvas: Canvas) -> dict[str, Tensor]:  # noqa: ARG002

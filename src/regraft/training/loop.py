@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from regraft.data.batches import passes, step_batches
 from regraft.data.example import Example
@@ -300,7 +301,7 @@ class Loop:
             self._stop()
             _seed(draw("noise", m.seed, self.state.step, index), m.device)
             inputs = m.device.move(batch.inputs)
-            with m.device.computing():
+            with m.device.computing(), _no_statistics_of_one(m.model, len(members)):
                 output = m.execution(inputs, members)
                 loss = m.loss.function(output, batch.target.to(m.device.device))
             torch.autograd.backward(loss.sum() / units)
@@ -491,6 +492,23 @@ def _quick(model: nn.Module, device: Device) -> Iterator[None]:
             stack.enter_context(fast_attention(model))
             stack.enter_context(fast_dropout(model))
         yield
+
+
+@contextmanager
+def _no_statistics_of_one(model: nn.Module, examples: int) -> Iterator[None]:
+    """Batch norms that train take what they have gathered so far where a pass is a single example: it has no spread."""
+    lone = [
+        module
+        for module in (model.modules() if examples == 1 else ())
+        if isinstance(module, _BatchNorm) and module.training
+    ]
+    for norm in lone:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in lone:
+            norm.train()
 
 
 def _optimizer(parameters: Mapping[str, nn.Parameter], phase: Phase, options: TrainingOptions) -> torch.optim.AdamW:
