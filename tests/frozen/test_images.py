@@ -72,7 +72,7 @@ def test_detectors_and_segmenters_learn_the_same_from_rows_or_say_why_not(
             assert (decision.tap.reading if decision.from_rows else decision.reason) == PROBES[family]
         assert decision.stored == (store == "always" and decision.from_rows)
         trained = [parameter for parameter in subject.model.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.SGD(trained, lr=0.05)
+        optimizer = torch.optim.SGD(trained, lr=0.001)
         for step in range(3):
             places = [(step * 4 + offset * 5) % len(given.encoded) for offset in range(4)]
             batch = batch_of(given, places)

@@ -241,18 +241,19 @@ def tiny_model(folder: Path, *, family: str = "bert", words: Sequence[str] = (),
 
 
 def _settle_statistics(model: Any, side: int) -> None:
-    """Let batch norms know what passes through them; else next to nothing is left of an image after a few of them."""
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d)]
-    momenta = [norm.momentum for norm in norms]
-    if not norms:
-        return
-    for norm in norms:
-        norm.momentum = 1.0
+    """Let batch norms, frozen ones too, know what passes through them; else next to nothing is left of an image."""
+
+    def settle(norm: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        every = [axis for axis in range(inputs[0].ndim) if axis != 1]
+        norm.running_mean.copy_(inputs[0].mean(every))
+        norm.running_var.copy_(inputs[0].var(every, correction=0))
+
+    norms = [module for module in model.modules() if getattr(module, "running_var", None) is not None]
+    hooks = [norm.register_forward_pre_hook(settle) for norm in norms]
     with torch.no_grad():
-        model.train()(pixel_values=torch.randn(8, 3, side, side))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.eval()
+        model.eval()(pixel_values=torch.randn(8, 3, side, side))
+    for hook in hooks:
+        hook.remove()
 
 
 def side_of_images(settings: Any) -> int:
