@@ -89,6 +89,95 @@ class Quotes:
 
 
 @dataclass(frozen=True)
+class Outline:
+    """A box on a picture, in parts of its width and height. Dashed is what is true; ``tag`` is written at its edge."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    colour: str
+    ink: str = "#ffffff"
+    dashed: bool = False
+    tag: str = ""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture as a data URI, or why it cannot be shown (``gone``). Width and height are for its shape only."""
+
+    source: str
+    width: int
+    height: int
+    alt: str
+    caption: str = ""
+    gone: str = ""
+    coarse: bool = False
+    outlines: Sequence[Outline] = ()
+
+
+@dataclass(frozen=True)
+class Card:
+    """One example: its pictures, and in words what was answered and what is true. ``path`` is told on demand."""
+
+    shots: Sequence[Shot]
+    prediction: str = ""
+    target: str = ""
+    right: bool = False
+    aside: str = ""
+    source: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Key:
+    """An entry of a legend: a patch of a colour, or a line that is solid or dashed."""
+
+    text: str
+    colour: str = ""
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Examples side by side. ``size`` is small, large, or row for cards of several pictures each."""
+
+    sentence: str
+    items: Sequence[Card]
+    keys: Sequence[Key] = ()
+    size: str = "small"
+    kind: ClassVar[str] = "gallery"
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A line of a list of pictures: what they have in common, how often, and some of them."""
+
+    title: str
+    aside: str
+    shots: Sequence[Shot]
+
+
+@dataclass(frozen=True)
+class Strips:
+    sentence: str
+    items: Sequence[Strip]
+    kind: ClassVar[str] = "strips"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One large picture as a data URI."""
+
+    sentence: str
+    source: str
+    width: int
+    height: int
+    alt: str
+    kind: ClassVar[str] = "picture"
+
+
+@dataclass(frozen=True)
 class Code:
     """Text to read or copy as it is."""
 
@@ -106,7 +195,7 @@ class Note:
     kind: ClassVar[str] = "note"
 
 
-Block = Score | Figure | Table | Facts | Quotes | Code | Note
+Block = Score | Figure | Table | Facts | Quotes | Gallery | Strips | Picture | Code | Note
 
 
 @dataclass(frozen=True)

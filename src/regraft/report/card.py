@@ -13,17 +13,24 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from regraft.errors import RegraftError
 from regraft.report.material import Material, read_material
-from regraft.report.words import count, interval, meaning_of, number, system_of, title_of, visible
-from regraft.run import Run, write_text
+from regraft.report.words import baselines_in_words, count, interval, meaning_of, number, system_of, title_of, visible
+from regraft.run import Run, read_json, write_text
 
 # What hubs call a task and a metric, where they have another word for it.
-_PIPELINES = {"text-regression": "text-classification"}
+_PIPELINES = {"text-regression": "text-classification", "image-regression": "image-classification"}
 _HUB_METRICS = {
     "macro_f1": "f1", "micro_f1": "f1", "auc": "roc_auc", "mse": "mse", "mae": "mae", "r2": "r_squared",
     "spearman": "spearmanr", "pearson": "pearsonr",
 }  # fmt: skip
 _PACKAGED = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
+# What models without a hub id of their own are, and where they come from.
+_ORIGINS = {
+    "efficientnet-lite0": "EfficientNet-Lite0, trained on ImageNet-1k (Tan and Le, 2019), Apache-2.0",
+    "centernet-coco": "MobileNetV3-CenterNet, trained on COCO; its weights come without a licence, so that "
+    "nothing derived from them may be published",
+}
 
 
 def write_card(run: Run) -> Path:
@@ -40,6 +47,11 @@ def write_card(run: Run) -> Path:
         front=visible(front),
         name=run.folder.resolve().name,
         base=_base_model(material) or _model_name(material),
+        origin=_ORIGINS.get(_model_name(material)),
+        pipeline=_pipeline(material),
+        baselines=baselines_in_words(material.baselines, material.kind),
+        ours=_needs_regraft(material),
+        unit=material.unit,
         material=material,
         scores=material.scores,
         data=material.plan.get("data") or {},
@@ -85,6 +97,22 @@ def _index(material: Material) -> dict[str, Any]:
 
 def _pipeline(material: Material) -> str:
     return _PIPELINES.get(material.task, material.task)
+
+
+def _needs_regraft(material: Material) -> str:
+    """Why plain transformers does not give the model's answers; nothing where it does."""
+    if (material.recipe.get("model") or {}).get("head") == "mean" or _head(material) not in {"own", ""}:
+        return "its head lies in head.safetensors, which transformers does not read"
+    return "its numbers are in units of the training data" if material.task == "image-regression" else ""
+
+
+def _head(material: Material) -> str:
+    """The head as the model's folder names it: ``own`` where it is the architecture's."""
+    path = material.run.model / "regraft.json"
+    try:
+        return str(read_json(path).get("head") or "") if path.is_file() else ""
+    except (OSError, ValueError, RegraftError, AttributeError):
+        return ""
 
 
 def _model_name(material: Material) -> str:

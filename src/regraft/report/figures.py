@@ -21,7 +21,16 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 INK, SOFT, LINE, FIRST, SECOND, THIRD = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
-_VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", FIRST: "first", SECOND: "second", THIRD: "third"}
+CLASSES = tuple(f"#0a0a{place:02x}" for place in range(7))
+_VARIABLES = {
+    INK: "ink",
+    SOFT: "soft",
+    LINE: "line",
+    FIRST: "first",
+    SECOND: "second",
+    THIRD: "third",
+    **{colour: f"class-{place}" for place, colour in enumerate(CLASSES)},
+}
 
 _STYLE: Any = {
     "font.size": 9.5,

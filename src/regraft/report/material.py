@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from regraft.errors import RegraftError
 from regraft.recipe import parse_yaml
+from regraft.report.album import Album
 from regraft.run import Run, read_json
 
 _WRITTEN = {
@@ -19,6 +20,8 @@ _WRITTEN = {
     "scores.json": "written at the end of a run, or by `regraft evaluate`",
     "predictions.parquet": "written at the end of a run, or by `regraft evaluate`",
 }
+
+_KINDS = {"object-detection": "boxes", "image-segmentation": "masks"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Material:
     scores: dict[str, Any] = field(default_factory=dict)
     predictions: pa.Table | None = None
     missing: list[str] = field(default_factory=list)
+    album: Album = field(default_factory=Album)
 
     def last(self, event: str) -> dict[str, Any]:
         """The newest event of a name, or nothing."""
@@ -48,11 +52,27 @@ class Material:
 
     @property
     def kind(self) -> str | None:
-        """The kind of answers: classes, labels or numbers."""
-        found = self.scores.get("kind")
+        """The kind of answers: classes, labels, numbers, boxes or masks."""
+        found = self.scores.get("kind") or _KINDS.get(self.task)
         if found is None and self.plan.get("data"):
             return "numbers" if self.plan["data"].get("targets") else None
         return found
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the inputs are images, which the predictions name by their paths."""
+        if self.predictions is not None:
+            return "image" in self.predictions.column_names
+        return self.task.startswith("image-") or self.task in _KINDS
+
+    @property
+    def unit(self) -> str:
+        """What an example is called."""
+        return "image" if self.of_images else "row"
+
+    @property
+    def labels(self) -> list[str]:
+        return [str(label) for label in self.scores.get("labels") or []]
 
     @property
     def primary(self) -> str | None:

@@ -4,26 +4,58 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 METRICS = {
-    "accuracy": ("Accuracy", "the share of test rows that are answered fully right"),
+    "accuracy": ("Accuracy", "the share of test examples that are answered fully right"),
     "balanced_accuracy": (
         "Balanced accuracy",
         "the share answered right, averaged so that every class counts the same",
     ),
     "macro_f1": ("Macro F1", "the balance of precision and recall, averaged so that every label counts the same"),
     "micro_f1": ("Micro F1", "the balance of precision and recall over all answers together"),
-    "auc": ("AUC", "how often a row that has the label is ranked above one that has not"),
+    "auc": ("AUC", "how often an example that has the label is ranked above one that has not"),
     "log_loss": ("Log-loss", "how surprised the model is by the truth; 0 is perfect, lower is better"),
     "ece": ("Calibration error", "how far stated confidence is from what comes true; lower is better"),
     "mse": ("Mean squared error", "the mean of the squared error; lower is better"),
     "mae": ("Mean absolute error", "how far off an answer is on average; lower is better"),
     "r2": ("R²", "the share of the variation that is explained; 1 is perfect, 0 is the mean"),
-    "spearman": ("Spearman correlation", "how well the order of the rows is reproduced; 1 is perfect, 0 is chance"),
+    "spearman": ("Spearman correlation", "how well the order of the examples is reproduced; 1 is perfect, 0 is chance"),
     "pearson": ("Pearson correlation", "how well answers follow the truth along a line; 1 is perfect, 0 is chance"),
+    "map_50": (
+        "mAP at IoU 0.5",
+        "how well objects are found and ranked (mean average precision); a box is right if it and the object share "
+        "half of what they cover together",
+    ),
+    "map": (
+        "mAP",
+        "mean average precision as COCO counts it: the mean over ten overlaps that are asked for, 0.5 to 0.95",
+    ),
+    "map_75": ("mAP at IoU 0.75", "mean average precision where a box has to fit closely"),
+    "recall_100": (
+        "Recall of 100 boxes",
+        "the share of objects among the 100 surest boxes of an image, mean over overlaps from 0.5 to 0.95",
+    ),
+    "mean_iou": (
+        "Mean IoU",
+        "pixels of a class rightly found, of all that have it or were given it; every class counts the same",
+    ),
+    "mean_dice": ("Mean Dice", "the balance of precision and recall over pixels; every class counts the same"),
+    "pixel_accuracy": ("Pixel accuracy", "the share of pixels answered right; large classes count most"),
+    "mean_accuracy": ("Mean class accuracy", "the share of each class's pixels that is found, mean over classes"),
 }
-SYSTEMS = {"tuned": "Tuned model", "linear_probe": "Linear probe", "majority": "Majority"}
+SYSTEMS = {
+    "tuned": "Tuned model",
+    "linear_probe": "Linear probe",
+    "untouched": "Before tuning",
+    "majority": "Majority",
+}
+_OF_BASELINES = {
+    "linear_probe": "The linear probe reads the untouched model",
+    "untouched": "Before tuning is what the model said of these classes as it came",
+    "majority": "the majority looks at no input",
+}
 
 _ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
@@ -41,6 +73,23 @@ def system_of(name: str, kind: str | None) -> str:
     if name == "majority" and kind == "numbers":
         return "Mean of training"
     return SYSTEMS.get(name, name.replace("_", " "))
+
+
+def baselines_in_words(names: Iterable[str], kind: str | None) -> str:
+    """A sentence that says what the baselines are; nothing where there are none."""
+    majority = {
+        "boxes": "the majority tells the mean box of each label, whatever the image",
+        "masks": "the majority takes every pixel for the most frequent class",
+        "numbers": "the mean looks at no input",
+    }
+    told = {**_OF_BASELINES, "majority": majority.get(kind or "", _OF_BASELINES["majority"])}
+    text = "; ".join(told[name] for name in names if name in told)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def lowered(title: str) -> str:
+    """A title within a sentence: abbreviations keep their capitals."""
+    return title if title[1:2].isupper() else title[0].lower() + title[1:]
 
 
 def number(value: Any) -> str:

@@ -19,26 +19,31 @@ def render(material: Material) -> Section | None:
     skipped = material.by_step("skipped")
     if not data and not skipped:
         return None
-    blocks: list[Block] = [_facts(data), *_labels(data.get("labels")), *_targets(data.get("targets"))]
+    blocks: list[Block] = [_facts(material, data), *_labels(data.get("labels")), *_targets(material, data)]
     blocks += _bad_rows(data.get("bad_rows") or []) if data else []
     blocks += [Note(f"A step was left out: {each.get('reason', '')}", tone="warn") for each in skipped]
     blocks += [Note(str(note)) for note in [*(data.get("notes") or []), *(material.plan.get("notes") or [])]]
     return Section("data", "What did it learn from?", blocks)
 
 
-def _facts(data: dict[str, Any]) -> Facts:
-    titles = {"train": "Training rows", "validation": "Validation rows", "test": "Test rows"}
-    facts = [Fact(titles[side], count(data[side])) for side in _SIDES if side in data]
+def _facts(material: Material, data: dict[str, Any]) -> Facts:
+    titles = {"train": "Training", "validation": "Validation", "test": "Test"}
+    facts = [Fact(f"{titles[side]} {material.unit}s", count(data[side])) for side in _SIDES if side in data]
     columns = [f"{column} as {name}" for name, column in (data.get("columns") or {}).items()]
     return Facts([*facts, Fact("Columns", ", ".join(columns))] if columns else facts)
 
 
-def _labels(labels: dict[str, dict[str, int]] | None) -> list[Table]:
+def _labels(
+    labels: dict[str, dict[str, int]] | None,
+    *,
+    sentence: str = "How often each label occurs",
+    wholes: dict[str, int] | None = None,
+) -> list[Table]:
     if not labels:
         return []
     sides = [side for side in _SIDES if labels.get(side)]
     names = sorted({name for side in sides for name in labels[side]}, key=lambda name: (-_total(labels, name), name))
-    whole = {side: max(1, sum(labels[side].values())) for side in sides}
+    whole = wholes or {side: max(1, sum(labels[side].values())) for side in sides}
     largest = max((labels[side].get(name, 0) / whole[side] for side in sides for name in names), default=1) or 1
 
     def cell(name: str, side: str) -> Cell:
@@ -47,17 +52,20 @@ def _labels(labels: dict[str, dict[str, int]] | None) -> list[Table]:
 
     rows = [[name, *(cell(name, side) for side in sides)] for name in names[:_MOST_LABELS]]
     rest = f" The {_MOST_LABELS} most frequent of {len(names):,}." if len(names) > _MOST_LABELS else ""
-    sentence = f"How often each label occurs; the sides should look alike.{rest}"
-    return [Table(sentence, ["Label", *(side.capitalize() for side in sides)], rows, numeric=len(sides) + 1)]
+    told = f"{sentence}; the sides should look alike.{rest}"
+    return [Table(told, ["Label", *(side.capitalize() for side in sides)], rows, numeric=len(sides) + 1)]
 
 
 def _total(labels: dict[str, dict[str, int]], name: str) -> int:
     return sum((labels.get(side) or {}).get(name, 0) for side in _SIDES)
 
 
-def _targets(targets: dict[str, dict[str, float]] | None) -> list[Table]:
+def _targets(material: Material, data: dict[str, Any]) -> list[Table]:
+    targets = data.get("targets")
     if not targets:
         return []
+    if material.kind in {"boxes", "masks"}:
+        return _occurring(material, targets, data)
     keys = ("min", "mean", "max", "std")
     rows = [
         [side.capitalize(), *(number(targets[side].get(key)) for key in keys)] for side in _SIDES if targets.get(side)
@@ -66,9 +74,21 @@ def _targets(targets: dict[str, dict[str, float]] | None) -> list[Table]:
     return [Table("The numbers to predict; the sides should look alike.", columns, rows)]
 
 
+def _occurring(material: Material, targets: dict[str, dict[str, int]], data: dict[str, Any]) -> list[Table]:
+    """How many objects there are of each label, or in how many images each class is."""
+    if material.kind == "boxes":
+        sentence, wholes = "How many objects of each label there are", None
+    else:
+        sentence, wholes = (
+            "In how many images each class occurs",
+            {side: max(1, data.get(side) or 1) for side in _SIDES},
+        )
+    return _labels(targets, sentence=sentence, wholes=wholes)
+
+
 def _bad_rows(bad: list[dict[str, Any]]) -> list[Block]:
     if not bad:
-        return [Note("No row was left out.", tone="good")]
+        return [Note("Nothing was left out.", tone="good")]
     more = f" The first {_MOST_ROWS} of them." if len(bad) > _MOST_ROWS else ""
     rows = [[str(each.get(key) or "–") for key in ("file", "row", "column", "reason")] for each in bad[:_MOST_ROWS]]
     rest = "row could not be used and was" if len(bad) == 1 else "rows could not be used and were"

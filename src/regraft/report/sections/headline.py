@@ -8,7 +8,7 @@ from typing import Any
 from regraft.report.blocks import Block, Figure, Note, Score, Section, Table
 from regraft.report.figures import forest
 from regraft.report.material import Material
-from regraft.report.words import interval, meaning_of, number, system_of, title_of
+from regraft.report.words import baselines_in_words, interval, meaning_of, number, system_of, title_of
 
 PLACE = 10
 
@@ -30,7 +30,7 @@ def _score(material: Material) -> Score:
     span = interval(estimate)
     return Score(
         value=number(estimate.get("value")),
-        interval=f"{share} {span}, on {scores.get('rows', 0):,} test rows" if span else "",
+        interval=f"{share} {span}, on {scores.get('rows', 0):,} test {material.unit}s" if span else "",
         measures=f"{title_of(primary)}: {meaning_of(primary)}",
         verdict=_sentence(verdict),
         tone=_tone(comparison),
@@ -69,10 +69,11 @@ def _forest(material: Material) -> list[Figure]:
     ]
     if not rows:
         return []
+    each = material.unit
     side = "right" if material.scores.get("higher_is_better", True) else "left"
     sentence = (
-        f"Further to the {side} is better. A line is where the score would lie for other test rows of the same kind. "
-        "The verdict compares the systems row by row, which tells more than whether two lines overlap."
+        f"Further to the {side} is better. A line is where the score would lie for other such test {each}s. "
+        f"The verdict compares the systems {each} by {each}, which tells more than whether two lines overlap."
     )
     return [Figure(sentence, forest(rows, label=title_of(primary)), wide=True)]
 
@@ -92,8 +93,9 @@ def _table(material: Material) -> Table:
         validation = (material.scores.get("validation") or {}).get(metric) or {}
         ours = [title_of(metric), number(estimate.get("value")), interval(estimate)]
         rows.append([*ours, *theirs, number(validation.get("value"))])
+    told = baselines_in_words(baselines, material.kind)
     sentence = (
-        "All metrics on the test rows. The linear probe reads the untouched model; the majority looks at no input. "
-        "The validation rows chose the best moment of training, so their scores are a little too good."
+        f"All metrics on the test {material.unit}s. {told}{' ' if told else ''}"
+        f"The validation {material.unit}s chose the best moment of training, so their scores are a little too good."
     )
     return Table(sentence, columns, rows)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from regraft.report.blocks import Block, Fact, Facts, Figure, Note, Section
 from regraft.report.figures import FIRST, SECOND, SOFT, drawing, svg
 from regraft.report.material import Material
-from regraft.report.words import count, duration, percent, title_of
+from regraft.report.words import count, duration, lowered, percent, title_of
 
 PLACE = 20
 _SMOOTHING = 0.9
@@ -85,11 +85,15 @@ def _validation(material: Material, validations: list[dict[str, Any]]) -> list[F
             offset, side = ((-7, 7), "right") if late else ((6, -14), "left")
             axes.annotate(f"best {y:.3f}", (x, y), offset, textcoords="offset points", ha=side, fontsize=9)
         axes.margins(x=0.12, y=0.25)
-        axes.set(xlabel="epoch", ylabel=f"validation {title[0].lower() + title[1:]}")
+        axes.set(xlabel="epoch", ylabel=f"validation {lowered(title)}")
         axes.grid(axis="y")
         alt = "; ".join(f"epoch {x:g}: {y:.3f}" for x, y in points[-20:])
         drawn = svg(figure, name="validation", alt=f"validation {title}: {alt}")
-    return [Figure("The score on rows that were not trained on. The marked moment was kept as the result.", drawn)]
+    return [
+        Figure(
+            f"The score on {material.unit}s that were not trained on. The marked moment was kept as the result.", drawn
+        )
+    ]
 
 
 def _line(points: list[tuple[float, float]], *, name: str, label: str) -> Markup:
@@ -109,7 +113,7 @@ def _facts(material: Material, steps: list[dict[str, Any]]) -> Facts:
         facts.append(Fact("Time", duration(end["seconds"])))
     if end.get("best_step") is not None:
         facts.append(Fact("Result taken from step", count(end["best_step"])))
-    if padding:
+    if padding and not material.of_images:
         facts.append(Fact("Padding computed", percent(sum(padding) / len(padding))))
     if material.all("checkpoint"):
         facts.append(Fact("Checkpoints", count(len(material.by_step("checkpoint")))))

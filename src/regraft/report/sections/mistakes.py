@@ -2,49 +2,77 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from regraft.report.blocks import Quote, Quotes, Section
+from regraft.report import masks
+from regraft.report.blocks import Block, Note, Quote, Quotes, Section
+from regraft.report.detections import OVERLAP, match
+from regraft.report.gallery import counts_in_words, gallery, gap
 from regraft.report.material import Material
 from regraft.report.words import number, percent, shortened, told
 
 PLACE = 60
 _MOST = 12
+_MOST_MASKS = 6
+_MOST_COMPARED = 300  # masks that are read again to find the worst
 _LONGEST = 600
 _KNOWN = ("id", "file", "row", "target", "prediction", "confidence", "probabilities")
+
+
+@dataclass(frozen=True)
+class _Worst:
+    """Rows, worst first, with what is told of each beside the answer, and the sentence above them."""
+
+    rows: Sequence[int]
+    asides: dict[int, str]
+    sentence: str
 
 
 def render(material: Material) -> Section | None:
     table = material.predictions
     if table is None or not {"target", "prediction"} <= set(table.column_names):
         return None
-    rows, ranks = _ranked(material, table)
-    items = [_quote(table, material, row) for row in rows[:_MOST]]
-    if not items:
-        return None
-    if material.kind == "numbers":
-        sentence = "The answers that are furthest off."
-    else:
-        sentence = (
-            f"The wrong answers that the model was most sure of, {len(items)} of {ranks:,}. "
-            "Some may be labelled wrongly in the data."
+    if material.kind == "masks" and not _known_truth(table):
+        note = (
+            "The true masks were drawn from outlines and are in no file, so the worst answers are not told apart here."
         )
-    return Section("mistakes", "Its most confident mistakes", [Quotes(sentence, items)])
+        return Section("mistakes", "Where it is furthest off", [Note(note)])
+    find = {"numbers": _of_numbers, "boxes": _of_boxes, "masks": _of_masks}.get(material.kind or "", _of_labels)
+    worst = find(material, table)
+    if not worst.rows:
+        return None
+    blocks: list[Block]
+    if material.of_images:
+        blocks = gallery(material, worst.sentence, worst.rows, worst.asides)
+    else:
+        blocks = [Quotes(worst.sentence, [_quote(table, row, worst.asides.get(row, "")) for row in worst.rows])]
+    off = material.kind in {"numbers", "boxes", "masks"}
+    return Section("mistakes", "Where it is furthest off" if off else "Its most confident mistakes", blocks)
 
 
-def _ranked(material: Material, table: pa.Table) -> tuple[list[int], int]:
-    """The rows that are wrong, worst first, and how many there are."""
+def _of_numbers(material: Material, table: pa.Table) -> _Worst:  # noqa: ARG001
+    pairs = zip(table.column("target").to_pylist(), table.column("prediction").to_pylist(), strict=True)
+    gaps = {row: distance for row, pair in enumerate(pairs) if (distance := gap(*pair)) > 0}
+    rows = sorted(gaps, key=lambda row: -gaps[row])[:_MOST]
+    asides = {row: f"off by {number(gaps[row])}" for row in rows}
+    return _Worst(rows, asides, "The answers that are furthest off.")
+
+
+def _of_labels(material: Material, table: pa.Table) -> _Worst:  # noqa: ARG001
     targets, answers = table.column("target").to_pylist(), table.column("prediction").to_pylist()
-    if material.kind == "numbers":
-        gaps = [_gap(target, answer) for target, answer in zip(targets, answers, strict=True)]
-        rows = sorted((row for row in range(len(gaps)) if gaps[row] > 0), key=lambda row: -gaps[row])
-        return rows, len(rows)
     sure = table.column("confidence").to_pylist() if "confidence" in table.column_names else [None] * len(targets)
     wrong = [row for row in range(len(targets)) if _differ(targets[row], answers[row])]
-    return sorted(wrong, key=lambda row: -(sure[row] or 0.0)), len(wrong)
+    rows = sorted(wrong, key=lambda row: -(sure[row] or 0.0))[:_MOST]
+    asides = {row: f"{percent(value)} sure" for row in rows if isinstance(value := sure[row], float)}
+    sentence = (
+        f"The wrong answers that the model was most sure of, {len(rows)} of {len(wrong):,}. "
+        "Some may be labelled wrongly in the data."
+    )
+    return _Worst(rows, asides, sentence)
 
 
 def _differ(target: Any, answer: Any) -> bool:
@@ -53,20 +81,53 @@ def _differ(target: Any, answer: Any) -> bool:
     return bool(target != answer)
 
 
-def _gap(target: Any, answer: Any) -> float:
-    pairs = zip(target, answer, strict=True) if isinstance(target, list) else [(target, answer)]
-    return math.hypot(*(one - other for one, other in pairs))
+def _of_boxes(material: Material, table: pa.Table) -> _Worst:
+    pairs = list(zip(table.column("prediction").to_pylist(), table.column("target").to_pylist(), strict=True))
+    found = [match(said or [], true or []) for said, true in pairs]
+    wrong = [row for row, each in enumerate(found) if each.wrong + each.missed]
+    rows = sorted(wrong, key=lambda row: -(found[row].wrong + found[row].missed))[:_MOST]
+    asides = {row: counts_in_words(len(found[row].found), found[row].wrong, found[row].missed) for row in rows}
+    missed, false, all_ = (
+        sum(counts) for counts in zip(*((f.missed, f.wrong, len(f.found)) for f in found), strict=True)
+    )
+    threshold = (material.recipe.get("task") or {}).get("threshold", 0.3)
+    sentence = (
+        f"The images with the most false and missed boxes. Of the {all_:,} objects in {len(found):,} test images, "
+        f"{missed:,} {'is' if missed == 1 else 'are'} missed, and {false:,} of the boxes "
+        f"{'is' if false == 1 else 'are'} false. Boxes are told from a score of {threshold:g} on, and are right from "
+        f"an overlap (IoU) of {OVERLAP} on."
+    )
+    return _Worst(rows, asides, sentence)
 
 
-def _quote(table: pa.Table, material: Material, row: int) -> Quote:
+def _known_truth(table: pa.Table) -> bool:
+    return table.column("target").null_count < len(table)
+
+
+def _of_masks(material: Material, table: pa.Table) -> _Worst:
+    """By the mean IoU of each image, of as many images as can be read again without waiting."""
+    ids = table.column("id").to_pylist()
+    chosen = sorted(range(len(ids)), key=lambda row: str(ids[row]))[:_MOST_COMPARED]
+    values = {row: value for row in chosen if (value := _mean_iou(material, table, row)) is not None}
+    rows = sorted((row for row in values if values[row] < 1), key=lambda row: values[row])[:_MOST_MASKS]
+    asides = {row: f"mean IoU {number(values[row])}" for row in rows}
+    part = f" of {len(values):,} that were compared" if len(values) < len(ids) else ""
+    sentence = f"The images{part} with the lowest mean IoU of the classes that are there or were told."
+    return _Worst(rows, asides, sentence)
+
+
+def _mean_iou(material: Material, table: pa.Table, row: int) -> float | None:
+    path, packed = table.column("target")[row].as_py(), table.column("mask")[row].as_py()
+    try:
+        return masks.mean_iou(masks.true_mask(path, material.labels), masks.told_mask(packed))
+    except (OSError, TypeError, ValueError):  # a file that is gone is told where it is shown
+        return None
+
+
+def _quote(table: pa.Table, row: int, aside: str) -> Quote:
     values = {name: table.column(name)[row].as_py() for name in table.column_names}
     texts = [
         shortened(str(value), _LONGEST) for name, value in values.items() if name not in _KNOWN and value is not None
     ]
-    if material.kind == "numbers":
-        aside = f"off by {number(_gap(values['target'], values['prediction']))}"
-    else:
-        sure = values.get("confidence")
-        aside = f"{percent(sure)} sure" if isinstance(sure, float) else ""
     source = f"{values.get('file', 'row')}, row {values.get('row', row + 1)}"
     return Quote(texts, told(values["target"]), told(values["prediction"]), aside, source)
