@@ -115,6 +115,7 @@ def test_rows_give_what_the_whole_model_gives(family: str, strategy: str, tmp_pa
         torch.testing.assert_close(stored[name], whole[name], **near, msg=lambda m, n=name: f"{n}: {m}")
 
 
+# Above the last block their states are averaged, so that of a grid one cell is enough; or not, and all of it is.
 @pytest.mark.parametrize(("family", "reading"), [("convnext", "mean"), ("hgnet_v2", "mean"), ("mobilenet_v2", "all")])
 def test_what_trains_above_the_grid_may_need_its_mean_alone(family: str, reading: str, tmp_path: Path) -> None:
     stored, decision = _train(case(family, tmp_path / "m"), "always", tmp_path / "s", "tail and head")
