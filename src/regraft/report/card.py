@@ -103,16 +103,24 @@ def _needs_regraft(material: Material) -> str:
     """Why plain transformers does not give the model's answers; nothing where it does."""
     if (material.recipe.get("model") or {}).get("head") == "mean" or _head(material) not in {"own", ""}:
         return "its head lies in head.safetensors, which transformers does not read"
+    if str(_json_of(material, "config.json").get("model_type") or "").startswith("regraft-"):
+        return "its architecture is regraft's own, which transformers does not have"
     return "its numbers are in units of the training data" if material.task == "image-regression" else ""
 
 
 def _head(material: Material) -> str:
     """The head as the model's folder names it: ``own`` where it is the architecture's."""
-    path = material.run.model / "regraft.json"
+    return str(_json_of(material, "regraft.json").get("head") or "")
+
+
+def _json_of(material: Material, name: str) -> dict[str, Any]:
+    """A file of the model's folder; nothing where it is not there or damaged."""
+    path = material.run.model / name
     try:
-        return str(read_json(path).get("head") or "") if path.is_file() else ""
-    except (OSError, ValueError, RegraftError, AttributeError):
-        return ""
+        found = read_json(path) if path.is_file() else {}
+    except (OSError, ValueError, RegraftError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _model_name(material: Material) -> str:

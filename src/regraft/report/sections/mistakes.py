@@ -101,7 +101,7 @@ def _of_boxes(material: Material, table: pa.Table) -> _Worst:
 
 
 def _known_truth(table: pa.Table) -> bool:
-    return table.column("target").null_count < len(table)
+    return bool(table.column("target").null_count < len(table))
 
 
 def _of_masks(material: Material, table: pa.Table) -> _Worst:
