@@ -102,8 +102,9 @@ def test_files_that_are_gone_or_damaged_are_told_in_place(tmp_path: Path, kind: 
     assert Outline(page).open == []
 
 
-def test_without_pillow_the_report_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = write_image_run(tmp_path / "run", "classes")
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_pillow_the_report_says_so(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = write_image_run(tmp_path / "run", kind)
     monkeypatch.setitem(sys.modules, "PIL", None)
     page = write_report(run).read_text(encoding="utf-8")
     assert "images need Pillow, which is not installed" in page
@@ -189,6 +190,7 @@ def test_masks_stand_beside_the_image(tmp_path: Path) -> None:
     assert shown.count("<img") == 12
     assert shown.count("<figcaption>predicted</figcaption>") == 4
     assert "photo 0.png, true: background 86.2" in shown
+    assert "does not count" in shown
     worst = section(page, "mistakes")
     values = [float(value) for value in re.findall(r"mean IoU ([\d.]+)</p>", worst)]
     assert len(values) == 3  # the first has no mistake
@@ -212,6 +214,18 @@ def test_masks_without_a_file_are_shown_without_truth(tmp_path: Path) -> None:
     assert section(page, "samples").count("<img") == 6
     assert "drawn from outlines" in section(page, "mistakes")
     assert "could not be drawn" not in page
+
+
+def test_true_masks_in_the_predictions_are_shown(tmp_path: Path) -> None:
+    run = write_image_run(tmp_path / "run", "masks", rows=3)
+    table = pq.read_table(run.predictions)
+    files = [(run.folder / "images" / f"mask {place}.png").read_bytes() for place in range(3)]
+    whole = write_report(run).read_text(encoding="utf-8")
+    table = table.set_column(table.column_names.index("target"), "target", pa.nulls(3, pa.string()))
+    pq.write_table(table.append_column("true_mask", pa.array(files)), run.predictions)
+    page = write_report(run).read_text(encoding="utf-8")
+    assert section(page, "samples") == section(whole, "samples")
+    assert section(page, "mistakes") == section(whole, "mistakes")
 
 
 def test_true_masks_that_are_gone_are_told_in_place(tmp_path: Path) -> None:

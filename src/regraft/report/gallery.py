@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from regraft.report import masks
 from regraft.report.blocks import Block, Card, Gallery, Key, Note, Outline, Shot
 from regraft.report.colours import IGNORED, colours_of, ink_on
-from regraft.report.detections import OVERLAP, match
+from regraft.report.detections import match
 from regraft.report.material import Material
 from regraft.report.words import number, percent, shortened, told
 
@@ -53,6 +53,8 @@ def card(material: Material, values: Mapping[str, Any], aside: str = "") -> Card
     if material.kind == "boxes":
         return Card([_with_boxes(material, values)], aside=aside or _counts(values), source=name, path=path)
     if material.kind == "masks":
+        iou = None if aside else iou_of(material, values)
+        aside = aside or (f"mean IoU {number(iou)}" if iou is not None else "")
         return Card(_with_masks(material, values), aside=aside, source=name, path=path)
     answer, truth = told(values["prediction"]), told(values["target"])
     sure = values.get("confidence")
@@ -135,23 +137,23 @@ def _placed(box: Sequence[float], width: int, height: int) -> tuple[float, float
 
 
 def _with_masks(material: Material, values: Mapping[str, Any]) -> list[Shot]:
-    """The image, what is true and what was told; without the truth where it is in no file."""
+    """The image, what is true and what was told; without the truth where it was not kept."""
     path = str(values.get("image") or "")
     name = PurePath(path).name
-    shots = [shot(material, path, alt=name, caption="image")]
-    if values.get("target"):
-        shots.append(_painted(material, name, "true", lambda: masks.true_mask(values["target"], material.labels)))
-    if values.get("mask"):
-        shots.append(_painted(material, name, "predicted", lambda: masks.told_mask(values["mask"])))
-    return shots
+    image = shot(material, path, alt=name, caption="image")
+    true = _painted(material, name, "true", lambda: masks.truth_of(values, material.labels))
+    told = _painted(material, name, "predicted", lambda: masks.told_mask(values["mask"]))
+    return [each for each in (image, true, told) if each is not None]
 
 
-def _painted(material: Material, name: str, caption: str, read: Any) -> Shot:
+def _painted(material: Material, name: str, caption: str, read: Callable[[], masks.Mask | None]) -> Shot | None:
     try:
         mask = read()
     except (OSError, ValueError) as error:
         reason = "is not there" if isinstance(error, FileNotFoundError) else str(error)
         return Shot("", 0, 0, f"{name}, {caption}", caption, reason)
+    if mask is None:
+        return None
     found = masks.shares(mask, material.labels)[:5]
     alt = f"{name}, {caption}: {', '.join(f'{label} {percent(share)}' for label, share in found) or 'nothing'}"
     source = masks.painted(mask, material.labels, colours_of(material.labels), SMALL)
@@ -164,30 +166,38 @@ def _keys(material: Material, rows: Sequence[Mapping[str, Any]]) -> list[Key]:
         return []
     colours = colours_of(material.labels)
     seen = {each["label"] for values in rows for each in values["prediction"] or []}
+    ignored: list[Key] = []
     if material.kind == "boxes":
         told_of = [Key("predicted, with its score", line="solid"), Key("true", line="dashed")]
     else:
         told_of = []
-        seen |= {label for values in rows for label in _true_labels(material, values)}
+        truths = [mask for values in rows if (mask := _truth(material, values)) is not None]
+        seen |= {label for mask in truths for label, _ in masks.shares(mask, material.labels)}
+        ignored = [Key("does not count", IGNORED)] if any((mask == masks.IGNORE).any() for mask in truths) else []
     labels = [label for label in material.labels if label in seen]
     keys = [Key(shortened(label, 28), colours[label]) for label in labels[:_MOST_KEYS]]
     more = [Key(f"and {len(labels) - _MOST_KEYS} more")] if len(labels) > _MOST_KEYS else []
-    ignored = [Key("does not count", IGNORED)] if material.kind == "masks" else []
     return [*told_of, *keys, *more, *ignored]
 
 
-def _true_labels(material: Material, values: Mapping[str, Any]) -> list[str]:
+def _truth(material: Material, values: Mapping[str, Any]) -> masks.Mask | None:
+    """The true mask; a file that is gone is told where it would be shown."""
     try:
-        found = masks.shares(masks.true_mask(values["target"], material.labels), material.labels)
-    except (OSError, TypeError, ValueError):
-        return []
-    return [label for label, _ in found]
+        return masks.truth_of(values, material.labels)
+    except (OSError, ValueError):
+        return None
+
+
+def iou_of(material: Material, values: Mapping[str, Any]) -> float | None:
+    """The mean IoU of one image; None where a mask cannot be read."""
+    true = _truth(material, values)
+    try:
+        return None if true is None else masks.mean_iou(true, masks.told_mask(values["mask"]))
+    except (TypeError, ValueError):
+        return None
 
 
 def gap(target: Any, answer: Any) -> float:
     """How far numbers are from those that are true."""
     pairs = zip(target, answer, strict=True) if isinstance(target, list) else [(target, answer)]
     return math.hypot(*(one - other for one, other in pairs))
-
-
-__all__ = ["OVERLAP", "card", "counts_in_words", "gallery", "gap", "row_of", "shot"]

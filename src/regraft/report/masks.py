@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regraft.errors import RegraftError
 from regraft.report.album import data_uri
 from regraft.report.colours import IGNORED
 
@@ -25,14 +26,30 @@ def true_mask(path: str, labels: Sequence[str]) -> Mask:
     """
     from regraft.data.masks import MaskFile, class_names
 
-    named = class_names(Path(path).parent) or tuple(labels)
+    try:
+        named, pixels = class_names(Path(path).parent) or tuple(labels), MaskFile(path, "", 0, 0, ()).read()
+    except RegraftError as error:
+        raise ValueError(str(error)) from None
     numbers = {label: number for number, label in enumerate(labels)}
     table = np.full(65536, IGNORE, dtype=np.uint8)
     for value, name in enumerate(named):
         if value != IGNORE:
             table[value] = numbers.get(name, IGNORE)
-    found: Mask = table[MaskFile(path, "", 0, 0, ()).read()]
+    found: Mask = table[pixels]
     return found
+
+
+def truth_of(row: Mapping[str, Any], labels: Sequence[str]) -> Mask | None:
+    """The true mask of a row of the predictions: in ``true_mask`` as a PNG, or in the file that ``target`` names.
+
+    None where it is in neither.
+
+    Raises:
+        ValueError, OSError: it cannot be read.
+    """
+    if row.get("true_mask"):
+        return told_mask(row["true_mask"])
+    return true_mask(row["target"], labels) if row.get("target") else None
 
 
 def told_mask(packed: bytes) -> Mask:
@@ -41,10 +58,12 @@ def told_mask(packed: bytes) -> Mask:
     Raises:
         ValueError: they are none.
     """
-    from PIL.PngImagePlugin import PngImageFile
-
     try:
+        from PIL.PngImagePlugin import PngImageFile
+
         pixels = np.asarray(PngImageFile(io.BytesIO(packed)))
+    except ImportError:
+        raise ValueError("needs Pillow") from None
     except Exception as error:  # of many kinds, SyntaxError among them
         raise ValueError(f"is damaged: {error}") from None
     if pixels.ndim != 2:

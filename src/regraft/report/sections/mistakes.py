@@ -8,18 +8,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from regraft.report import masks
 from regraft.report.blocks import Block, Note, Quote, Quotes, Section
 from regraft.report.detections import OVERLAP, match
-from regraft.report.gallery import counts_in_words, gallery, gap
+from regraft.report.gallery import counts_in_words, gallery, gap, iou_of, row_of
 from regraft.report.material import Material
 from regraft.report.words import number, percent, shortened, told
 
 PLACE = 60
 _MOST = 12
 _MOST_MASKS = 6
-_MOST_COMPARED = 300  # masks that are read again to find the worst
+_MOST_COMPARED = 200  # masks that are read again to find the worst
 _LONGEST = 600
+_TRUTHS = ("target", "true_mask")  # columns in which a mask, or its path, can be
 _KNOWN = ("id", "file", "row", "target", "prediction", "confidence", "probabilities")
 
 
@@ -38,7 +38,7 @@ def render(material: Material) -> Section | None:
         return None
     if material.kind == "masks" and not _known_truth(table):
         note = (
-            "The true masks were drawn from outlines and are in no file, so the worst answers are not told apart here."
+            "The true masks were drawn from outlines and were not kept, so the worst answers are not told apart here."
         )
         return Section("mistakes", "Where it is furthest off", [Note(note)])
     find = {"numbers": _of_numbers, "boxes": _of_boxes, "masks": _of_masks}.get(material.kind or "", _of_labels)
@@ -101,27 +101,20 @@ def _of_boxes(material: Material, table: pa.Table) -> _Worst:
 
 
 def _known_truth(table: pa.Table) -> bool:
-    return bool(table.column("target").null_count < len(table))
+    return any(table.column(name).null_count < len(table) for name in _TRUTHS if name in table.column_names)
 
 
 def _of_masks(material: Material, table: pa.Table) -> _Worst:
-    """By the mean IoU of each image, of as many images as can be read again without waiting."""
+    """By the mean IoU of each image, of as many images as can be read again without much waiting."""
     ids = table.column("id").to_pylist()
     chosen = sorted(range(len(ids)), key=lambda row: str(ids[row]))[:_MOST_COMPARED]
-    values = {row: value for row in chosen if (value := _mean_iou(material, table, row)) is not None}
+    found = ((row, iou_of(material, row_of(material, row))) for row in chosen)
+    values = {row: value for row, value in found if value is not None}
     rows = sorted((row for row in values if values[row] < 1), key=lambda row: values[row])[:_MOST_MASKS]
     asides = {row: f"mean IoU {number(values[row])}" for row in rows}
     part = f" of {len(values):,} that were compared" if len(values) < len(ids) else ""
     sentence = f"The images{part} with the lowest mean IoU of the classes that are there or were told."
     return _Worst(rows, asides, sentence)
-
-
-def _mean_iou(material: Material, table: pa.Table, row: int) -> float | None:
-    path, packed = table.column("target")[row].as_py(), table.column("mask")[row].as_py()
-    try:
-        return masks.mean_iou(masks.true_mask(path, material.labels), masks.told_mask(packed))
-    except (OSError, TypeError, ValueError):  # a file that is gone is told where it is shown
-        return None
 
 
 def _quote(table: pa.Table, row: int, aside: str) -> Quote:
