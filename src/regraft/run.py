@@ -53,6 +53,11 @@ class Run:
         return self.folder / "predictions.parquet"
 
     @property
+    def augmented(self) -> Path:
+        """A picture of what training sees, where examples are varied."""
+        return self.folder / "augmented.png"
+
+    @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 

@@ -28,12 +28,13 @@ from regraft.frozen import Execution, Tap, store_root
 from regraft.planning.usage import peak_memory, reset_peak, seconds_by_part
 from regraft.preparation import Prepared, make_rows, prepare
 from regraft.recipe import Recipe, read_recipe, to_yaml
-from regraft.run import Run, create_run, read_json, storage, write_json, write_text
+from regraft.run import Run, create_run, read_json, storage, write_durably, write_json, write_text
 from regraft.training import Event, Loop, Material, Poll, Rows, Verdict, checkpoint, stoppable
 from regraft.tuned import Tuned
 from regraft.version import __version__
 
 _TRAINING = threading.Lock()
+_EXAMPLES_SHOWN, _VIEWS_SHOWN = 6, 4  # of a sheet of what training sees
 _PROBE_ROWS = 64  # rows on which the saved model is compared with the one in memory
 
 
@@ -147,6 +148,7 @@ def run_events(
     write_json(run.plan, prepared.plan.to_json())
     yield _recorded(run, Event("start", {"command": _command(), "environment": environment(prepared)}))
     yield Event("plan", prepared.plan.to_json())
+    _show_views(prepared, run)
     try:
         wanted = wanted_taps(prepared)
         validate = make_validator(prepared, stop)
@@ -228,7 +230,7 @@ def make_validator(prepared: Prepared, stop: Poll) -> Callable[[Execution], Verd
         with device.computing():
             run = execution.of(rows.encoded, stop)
             size = prepared.recipe.evaluation.batch_size
-            blank = not getattr(execution, "looks_at_inputs", True)
+            blank = not execution.looks_at_inputs
             said = tuned.logits(rows.encoded, batch_size=size, poll=stop, run=run, seen=seen, blank=blank)
         target, scores = task.targets.judged(rows.values, answers.in_units(said), answers)
         scores = evaluation.probabilities(scores, answers.kind)
@@ -262,6 +264,20 @@ def _conclude(prepared: Prepared, run: Run, stop: Poll) -> Generator[Event, None
     write_predictions(run.predictions, tuned, prepared.splits.test, said["test"])
     write_json(run.scores, scores)
     return Outcome(run, tuned, scores)
+
+
+def _show_views(prepared: Prepared, run: Run) -> None:
+    """A picture of some training examples in their views: an example a row."""
+    rows = prepared.rows
+    if not rows.views or run.augmented.exists():
+        return
+    views, examples = range(min(_VIEWS_SHOWN, rows.number_of_views)), range(min(_EXAMPLES_SHOWN, len(rows.encoded)))
+    places = [view * len(rows.encoded) + place for place in examples for view in views]
+    shown = list(zip(*rows.at(places), strict=True))
+    columns = len(views) * max(1, _VIEWS_SHOWN // len(views))
+    content = prepared.task.sheet(shown, prepared.answers, prepared.pretrained.processor, columns=columns)
+    with storage(run.augmented):
+        write_durably(run.augmented, content)
 
 
 def _tuned(prepared: Prepared) -> Tuned:

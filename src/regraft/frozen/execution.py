@@ -144,7 +144,6 @@ class Execution:
         *,
         poll: Callable[[], None],
         reads: int = 1,
-        epochs: int | None = None,
         also: Sequence[Tap] = (),
         known: Decision | None = None,
     ) -> Iterator[tuple[int, int] | Decision]:
@@ -155,7 +154,6 @@ class Execution:
             places: which ones.
             reads: how often each row will be read: once an epoch, less where examples have several views and an
                 epoch reads one of them.
-            epochs: the same where there is one view.
             also: what else of the training examples is wanted later, and is stored in the same pass.
             known: what was decided when this phase began; it is kept, for another way would give other bits.
 
@@ -167,7 +165,7 @@ class Execution:
         if self._rows is None or not decision.from_rows:
             yield decision
             return
-        declined = self._declined(reads if epochs is None else epochs)
+        declined = self._declined(reads)
         if declined is None:
             try:
                 yield from self._fill(self._rows, also, poll)
@@ -339,10 +337,10 @@ class Execution:
         units = len(encoded) if tap.reading != "all" else sum(map(self._subject.inputs.length, encoded))
         return max(1, units)
 
-    def _declined(self, epochs: int) -> str | None:
+    def _declined(self, reads: int) -> str | None:
         if self._options.store == "never":
             return "cache.store=never"
-        if self._options.store == "auto" and epochs < 2:
+        if self._options.store == "auto" and reads < 2:
             return "each row would be read once"
         return None
 

@@ -238,6 +238,22 @@ class ImageTask(Task):
             given = inputs.finished([_to_pixels(each.sample.image) for each in drawn], encoded[0]["canvas"], processor)
         return Batch(given, self.target_of(drawn, answers), len(values))
 
+    def sheet(self, rows: Sequence[tuple[Encoded, Any]], answers: Answers, processor: Any, *, columns: int) -> bytes:
+        """What training will see of some examples, as a PNG file: pictures with their boxes and masks.
+
+        Args:
+            rows: examples in their views, each with its value.
+            columns: pictures beside one another.
+        """
+        import io
+
+        from regraft.data.augment.sheet import sheet
+
+        samples = [self.drawn(row, value, answers, processor, blank=False).sample for row, value in rows]
+        file = io.BytesIO()
+        sheet(samples, answers.names, columns=columns, background=0).save(file, format="PNG")
+        return file.getvalue()
+
     def drawn(self, row: Encoded, value: Any, answers: Answers, processor: Any, *, blank: bool) -> Drawn:
         """An example in its view, mixed with others where the view says so."""
         from regraft.data.augment.image import cutmix, mixup, mosaic, resized

@@ -27,6 +27,9 @@ def set_modes(model: nn.Module, resting: Collection[nn.Module] = ()) -> None:
     """
     model.eval()
     _wake(model, set(resting))
+    for module in model.modules():
+        if "attention_bias_cache" in module.__dict__:  # LeViT keeps biases for eval, and forgets them in train() alone
+            module.__dict__["attention_bias_cache"] = {}
 
 
 def frozen_tensors(model: nn.Module, trainable: Collection[str]) -> dict[str, Tensor]:

@@ -229,7 +229,7 @@ class Loop:
         known = None if decided is None else Decision.from_json(decided)
         also = m.wanted if self.state.step == 0 else ()  # of the untouched model
         entering = m.execution.enter(
-            batch, places, m.loss, epochs=m.rows.reads(phase.epochs), poll=self._stop, also=also, known=known
+            batch, places, m.loss, reads=m.rows.reads(phase.epochs), poll=self._stop, also=also, known=known
         )
         for state in entering:
             if isinstance(state, Decision):
@@ -261,7 +261,7 @@ class Loop:
             for batch in batches[self.state.batch :]
         ]
         self._places = iter(cut)
-        make = partial(self._batch, blank=not getattr(m.execution, "looks_at_inputs", True))
+        make = partial(self._batch, blank=not m.execution.looks_at_inputs)
         return steps_of(make, cut, workers=options.workers)
 
     def _step(self, phase: Phase, batches: list[Batch]) -> Iterator[Event]:
