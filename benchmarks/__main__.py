@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import depths, forecast, movie, peer_trainer, sweep
+from benchmarks import depths, forecast, images, movie, peer_trainer, sweep
 
 _ALL = {
     "movie": movie.main,
     "depths": depths.main,
     "forecast": forecast.main,
+    "images": images.main,
     "sweep": sweep.main,
     "peer_trainer": peer_trainer.main,
 }

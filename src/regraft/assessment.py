@@ -241,7 +241,13 @@ def _columns(tuned: Tuned, pa: Any) -> list[tuple[str, Any]]:
         return [*where, ("target", target), ("prediction", told)]
     if kind == "masks":
         told = pa.list_(pa.struct([("label", pa.string()), ("share", pa.float64())]))
-        return [*where, ("target", pa.string()), ("prediction", told), ("mask", pa.binary())]
+        return [
+            *where,
+            ("target", pa.string()),
+            ("prediction", told),
+            ("mask", pa.binary()),
+            ("true_mask", pa.binary()),
+        ]
     one = pa.float64() if kind == "numbers" else pa.string()
     answer = pa.list_(one) if several and kind != "classes" else one
     more = [] if kind == "numbers" else [("confidence", pa.float64()), ("probabilities", pa.list_(pa.float32()))]
@@ -261,6 +267,7 @@ def _answered(tuned: Tuned, examples: Sequence[Example], outputs: NDArray[Any]) 
             **answer,
             "probabilities": list(answer.get("probabilities", {}).values()),
             "mask": png(answer["mask"]) if "mask" in answer else None,
+            "true_mask": _drawn_truth(example, tuned),
         }
 
 
@@ -273,6 +280,13 @@ def png(mask: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(mask).save(file, format="PNG")
     return file.getvalue()
+
+
+def _drawn_truth(example: Example, tuned: Tuned) -> bytes | None:
+    """The true mask where no file holds it, in the numbers of the answers."""
+    if tuned.answers.kind != "masks" or hasattr(example.target, "path"):
+        return None
+    return png(tuned.task.targets.value(example, tuned.answers).read())
 
 
 def _shown(value: Any) -> Any:

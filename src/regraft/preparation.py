@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -37,6 +38,7 @@ class Prepared:
     rows: Rows
     primary: str
     plan: Plan
+    pace: float = 0.0  # seconds of a unit of length, forward and back, as one example showed; 0 where none was tried
 
     def subject(self) -> Subject:
         """The model with what is needed to run it on examples."""
@@ -63,8 +65,9 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     poll()
     rows = make_rows(splits.train, task, answers, model)
     loss = task.targets.loss(answers, rows.values, model.config)
+    pace = 0.0
     if task.looks_first:
-        model = _looked_at(model, task, answers, rows, loss)
+        model, pace = _looked_at(model, task, answers, rows, loss)
     poll()
     chosen = phases(
         strategy,
@@ -77,7 +80,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     device = choose_device(recipe.training.precision)
     resolved = _resolved(recipe, task, strategy, device, epochs, augmentation)
     plan = _plan(resolved, task, splits, model, chosen, loss, device, rows)
-    return Prepared(resolved, task, splits, answers, model, chosen, loss, device, rows, primary, plan)
+    return Prepared(resolved, task, splits, answers, model, chosen, loss, device, rows, primary, plan, pace)
 
 
 def read_data(recipe: Recipe, task: Task) -> tuple[Splits, Answers]:
@@ -116,14 +119,15 @@ def make_rows(examples: Sequence[Example], task: Task, answers: Answers, model: 
     return Rows(examples, encoded, values, lengths, task.inputs.limit(model.processor, model.config))
 
 
-def _looked_at(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss: Loss) -> Pretrained:
-    """The model with those parameters named that its loss does not depend on, as one example shows.
+def _looked_at(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss: Loss) -> tuple[Pretrained, float]:
+    """The model with those parameters named that its loss does not depend on, as one example shows; and its pace.
 
     Raises:
         RecipeError: the model cannot read the example.
     """
     named = [(name, parameter) for name, parameter in model.model.named_parameters() if parameter.requires_grad]
     batch = rows.batch([0], task, answers, model.processor)
+    begun = time.perf_counter()
     try:
         with torch.enable_grad():
             value = loss.function(model.model(**batch.inputs), batch.target).sum()
@@ -135,7 +139,8 @@ def _looked_at(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss
             fix="see whether it fits the task; another task.image_size may help",
         ) from error
     idle = {name for (name, _), slope in zip(named, slopes, strict=True) if slope is None}
-    return replace(model, anatomy=replace(model.anatomy, unused=model.anatomy.unused | idle))
+    pace = (time.perf_counter() - begun) / max(1, rows.lengths[0])
+    return replace(model, anatomy=replace(model.anatomy, unused=model.anatomy.unused | idle)), pace
 
 
 def augmented(rows: Rows, task: Task, recipe: Recipe, *, epochs: int) -> tuple[Rows, dict[str, Any]]:

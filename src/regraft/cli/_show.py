@@ -8,13 +8,15 @@ from typing import Any
 
 def scores_lines(scores: Mapping[str, Any]) -> Iterator[str]:
     """The scores beside those of the baselines, each with its interval; then the verdict."""
+    from regraft.evaluation.metrics import spoken
+
     names = ["tuned", *scores["baselines"]]
     systems = [scores["test"], *scores["baselines"].values()]
     percent = f"{scores['confidence']:.0%}" if scores.get("confidence") else ""
     rows = [[f"test, {scores['rows']:,} rows", *(name.replace("_", " ") for name in names)]]
     for metric in scores["test"]:
         mark = " *" if metric == scores["primary"] else ""
-        rows.append([metric.replace("_", " ") + mark, *(_estimate(system.get(metric)) for system in systems)])
+        rows.append([spoken(metric) + mark, *(_estimate(system.get(metric)) for system in systems)])
     yield from columns(rows)
     yield f"* decides; in brackets the {percent} interval over the test rows"
     comparison = scores.get("comparison")

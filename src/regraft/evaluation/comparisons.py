@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.evaluation.intervals import PRECISIONS, affordable, percentiles, resampled_weights
-from regraft.evaluation.metrics import Mean, Metric, find_metric, kind_of, plain
+from regraft.evaluation.metrics import Mean, Metric, find_metric, kind_of, plain, spoken
 from regraft.evaluation.weighted import Array, Floats, Statistic
 from regraft.fingerprint import draw
 
@@ -74,8 +74,8 @@ def compare(
 
 def verdict(comparison: Comparison, rows: int) -> str:
     """One plain sentence on whether tuning helped, hurt, or cannot be told from chance."""
-    other = comparison.baseline.replace("_", " ")
-    metric = comparison.metric.replace("_", " ")
+    other = "model before tuning" if comparison.baseline == "untouched" else comparison.baseline.replace("_", " ")
+    metric = spoken(comparison.metric)
     if not np.isfinite(comparison.p):
         return f"{metric} is undefined on these {rows:,} rows, so tuning cannot be compared with the {other}"
     against = f"{_pair(comparison)} for the {other}, p {_p(comparison.p)}"

@@ -124,6 +124,11 @@ def plain(statistic: Statistic, rows: int) -> float:
     return float(statistic(np.ones((1, rows)))[0])
 
 
+def spoken(name: str) -> str:
+    """A metric's name as it is said."""
+    return name.replace("map_", "mAP").replace("map", "mAP").replace("iou", "IoU").replace("_", " ")
+
+
 def tie_of(kind: Kind, values: Mapping[str, float]) -> float:
     """What decides between two models of equal primary metric, larger for better; nan where it is undefined."""
     name = _TIES[kind]

@@ -236,9 +236,7 @@ def _evaluation(basis: _Basis) -> float:
     prepared, sample, seen = basis.prepared, basis.sample, basis.seen
     size = prepared.recipe.evaluation.batch_size
     every, few = sample.test_rows.lengths, [sample.test_rows.lengths[place] for place in sample.test]
-    if (
-        not seen.decision(0)["stored"] or prepared.rows.views
-    ):  # else the store has what the probe reads
+    if not seen.decision(0)["stored"] or prepared.rows.views:  # else the store has what the probe reads
         every, few = [*every, *prepared.rows.lengths], [*few, *seen.small.rows.lengths]
     larger = {
         "validation rows": _ratio(sample.validation_rows.lengths, sample.validation, size),

@@ -44,7 +44,7 @@ def choose_sample(prepared: Prepared) -> Sample:
         make_rows(examples, prepared.task, prepared.answers, prepared.pretrained)
         for examples in (prepared.splits.validation, prepared.splits.test)
     ]
-    validation, test = (_scored_together(side.lengths, prepared.recipe.evaluation.batch_size) for side in sides)
+    validation, test = (_scored_together(prepared, side.lengths) for side in sides)
     return Sample(train, validation, test, *sides)
 
 
@@ -58,7 +58,8 @@ def spread(values: Sequence[T], count: int) -> list[T]:
 def rough_seconds(prepared: Prepared, tokens: int) -> float:
     """Forward and back through everything but the embeddings, at a guessed rate: at most, and rough."""
     weights = sum(part.parameters for part in prepared.plan.tree if part.name != "embeddings")
-    return 6.0 * tokens * weights / (_CPU if prepared.device.device.type == "cpu" else _ACCELERATOR)
+    rate = _CPU if prepared.device.device.type == "cpu" else _ACCELERATOR
+    return tokens * max(6.0 * weights / rate, prepared.pace)
 
 
 def steps_of(prepared: Prepared, epochs: int) -> tuple[list[list[int]], set[Shape]]:
@@ -92,9 +93,11 @@ def _count(prepared: Prepared, batches: Sequence[Sequence[int]]) -> int:
     return int(np.clip(_SECONDS / max(seconds, 1e-9), _FEWEST_BATCHES, _MOST_BATCHES))
 
 
-def _scored_together(lengths: Sequence[int], batch_size: int) -> list[int]:
-    """Examples of some of the batches in which they are scored, the longest among them."""
-    return sorted(place for chunk in spread(_by_length(lengths, batch_size), _CHUNKS) for place in chunk)
+def _scored_together(prepared: Prepared, lengths: Sequence[int]) -> list[int]:
+    """Examples of some of the batches in which they are scored, the longest among them; of a slow model only that."""
+    chunks = _by_length(lengths, prepared.recipe.evaluation.batch_size)
+    slow = bool(chunks) and rough_seconds(prepared, sum(lengths[place] for place in chunks[-1])) > _SECONDS
+    return sorted(place for chunk in (chunks[-1:] if slow else spread(chunks, _CHUNKS)) for place in chunk)
 
 
 def _by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

@@ -288,7 +288,7 @@ class Loop:
                     "loss": loss,
                     "learning_rate": rate,
                     "grad_norm": norm,
-                    "padding": round(1 - real / max(1, padded), 4),
+                    "padding": round(1 - real / padded, 4) if padded else 0.0,
                 },
             )
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from regraft.data.augment.sample import IGNORE, Sample, resized
 
-_COLOURS = ["2b7fff", "ff8a1f", "1fb56b", "e5484d", "a45cff", "00b8c4", "f2c314", "ff5fa2", "8bc34a", "b07b4f"]
+_COLOURS = ["0072b2", "e69f00", "009e73", "d55e00", "cc79a7", "56b4e9", "f0e442"]  # told apart by the colour-blind too
 _GAP, _EDGE = 12, 2  # pixels between pictures; of a box's line
 _SOFT = (127, 133, 143)  # of captions: readable on white and on black
 _TINT = 0.5  # of a mask
@@ -57,7 +57,7 @@ def sheet(
 
 
 def colour_of(label: int) -> tuple[int, int, int]:
-    """The colour of a class: ten that are easily told apart, then others for ever."""
+    """The colour of a class: seven that are easily told apart, then others for ever."""
     if label < len(_COLOURS):
         red, green, blue = bytes.fromhex(_COLOURS[label])
         return red, green, blue
