@@ -1,6 +1,6 @@
 """Runs on images from stored rows beside the same runs without a store, and what augmentation is worth.
 
-Fashion-MNIST with EfficientNet-Lite0, ten epochs: each strategy as it is, and with four augmented views that take turns.
+Fashion-MNIST with EfficientNet-Lite0, ten epochs: each strategy as it is, and with four augmented views in turn.
 Each run has an empty store of its own. Counted are the seconds from the plan to the end of training: filling the store,
 all epochs, and the look at the validation images after each; not reading, baselines and saving, which are the same.
 Without a store, what is frozen is computed in every epoch; with one, once a view. The scores have to be equal.

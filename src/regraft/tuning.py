@@ -273,7 +273,7 @@ def _show_views(prepared: Prepared, run: Run) -> None:
         return
     views, examples = range(min(_VIEWS_SHOWN, rows.number_of_views)), range(min(_EXAMPLES_SHOWN, len(rows.encoded)))
     places = [view * len(rows.encoded) + place for place in examples for view in views]
-    shown = list(zip(*rows.at(places), strict=True))
+    shown, _ = rows.at(places)
     columns = len(views) * max(1, _VIEWS_SHOWN // len(views))
     content = prepared.task.sheet(shown, prepared.answers, prepared.pretrained.processor, columns=columns)
     with storage(run.augmented):

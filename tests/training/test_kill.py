@@ -17,7 +17,7 @@ import pytest
 
 from regraft import tune
 from regraft.run import Run
-from regraft.testing import toy_table
+from regraft.testing import tiny_model, toy_images, toy_table
 from tests.training.conftest import Unbroken
 from tests.training.stage import Stage, assert_same_result, ended, fresh, launch, only_run, result_of, wait_until
 
@@ -25,6 +25,7 @@ from tests.training.stage import Stage, assert_same_result, ended, fresh, launch
 RECIPES = {
     "full": ("training.epochs=4",),
     "top-layers": ("strategy={name: top-layers, n: 1}", "training.epochs=4", "training.ema=0.9"),
+    "images": ("task=image-classification", "training.epochs=4", "training.workers=2", "augmentation.policy=light"),
     "regression": ("task=text-regression", "training.epochs=4", "training.precision=bf16", "training.workers=1"),
 }
 IN_CI, SLOW = range(6), range(6, 26)
@@ -51,11 +52,11 @@ def test_killed_at_a_random_moment(stage: Stage, output: Path, references: Refer
 
 def _kill_and_resume(stage: Stage, output: Path, references: References, number: int, strike: Strike) -> None:
     kind = list(RECIPES)[number % len(RECIPES)]
-    data = _table(stage, kind)
+    places = {"data": _table(stage, kind), "model": _model(stage, kind)}
     if kind not in references:
-        run = tune(stage.recipe(stage.folder / kind, *RECIPES[kind], data=data)).run
+        run = tune(stage.recipe(stage.folder / kind, *RECIPES[kind], **places)).run
         references[kind] = Unbroken(run, result_of(run))
-    process = launch(output / "log", "tune", str(stage.recipe_file(output, *RECIPES[kind], data=data)), "--quiet")
+    process = launch(output / "log", "tune", str(stage.recipe_file(output, *RECIPES[kind], **places)), "--quiet")
     run = wait_until(lambda: only_run(output), process)
     strike(process, run, references[kind].run)
     assert ended(process) == -signal.SIGKILL
@@ -66,7 +67,17 @@ def _kill_and_resume(stage: Stage, output: Path, references: References, number:
     assert not left, f"leftovers of the killed process: {left}"
 
 
+def _model(stage: Stage, kind: str) -> Path:
+    if kind != "images":
+        return stage.model
+    folder = stage.folder / "resnet"
+    return folder if folder.exists() else tiny_model(folder, family="resnet")
+
+
 def _table(stage: Stage, kind: str) -> Path:
+    if kind == "images":
+        folder = stage.folder / "shapes"
+        return folder if folder.exists() else toy_images(folder, images=48)
     if kind != "regression":
         return stage.table
     file = stage.folder / "numbers.csv"

@@ -137,6 +137,11 @@ def boxes_of(value: NDArray[np.float64]) -> Tensor:
     return torch.from_numpy(np.concatenate([own[:, 4:5], own[:, :4]], axis=1)).float()
 
 
+def box_marks(value: NDArray[np.float64], canvas: Any) -> dict[str, Tensor]:  # noqa: ARG001  (parts of any size)
+    """What moves with the pixels."""
+    return {"boxes": boxes_of(value)}
+
+
 def padded_boxes(boxes: Sequence[Tensor]) -> Tensor:
     """Boxes of several images as one tensor [batch, most, 5]; label -1 where there is none."""
     most = max((len(each) for each in boxes), default=0)

@@ -207,8 +207,8 @@ class Task(ABC):
         """All columns it reads from a table."""
         return (*self.inputs.columns(), self.targets.column(label_separator=label_separator))
 
-    def sheet(self, rows: Sequence[tuple[Encoded, Any]], answers: Answers, processor: Any, *, columns: int) -> bytes:
-        """Some examples in their views, each with its value, as people can look at them: a PNG file."""
+    def sheet(self, rows: Sequence[Encoded], answers: Answers, processor: Any, *, columns: int) -> bytes:
+        """Some examples in their views as people can look at them: a PNG file."""
         raise NotImplementedError
 
     def batch(

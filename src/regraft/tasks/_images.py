@@ -6,7 +6,7 @@ where the model does not look (``blank``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -82,12 +82,14 @@ class ImageInputs(Inputs):
     Args:
         image_size: the side in pixels; None for what the model's processor makes.
         stretch: whether the whole image is fitted, so that boxes and masks keep their places.
+        marks: what of an example's value moves with its pixels: ``boxes`` [m, 5] or a ``mask`` [height, width].
     """
 
     wanted: ClassVar[str] = "the path of an image, an image"
 
     image_size: int | None = None
     stretch: bool = False
+    marks: Callable[[Any, Canvas], dict[str, Tensor]] | None = None
 
     def is_one(self, value: Any) -> bool:
         return isinstance(value, str | Path) or hasattr(value, "pixels") or hasattr(value, "__array_interface__")
@@ -131,8 +133,9 @@ class ImageInputs(Inputs):
     def key(self, encoded: Encoded) -> bytes:
         """What the image, the canvas, the view and the images mixed into it are."""
         view = encoded.get("view")
-        others = [row["image"].content for row, _ in encoded.get("others", ())]
-        how = None if view is None else [_digest(view.options), view.seed, view.number, others]
+        others = [row["image"].content for row in encoded.get("others", ())]
+        # Where marks move along, some policies move less: another picture.
+        how = None if view is None else [_digest(view.options), view.seed, view.number, others, self.marks is None]
         canvas = encoded["canvas"]
         parts = [encoded["image"].content, canvas.height, canvas.width, canvas.fit, canvas.processor, how]
         return bytes.fromhex(digest(parts))[:16]
@@ -155,37 +158,47 @@ class ImageInputs(Inputs):
         return Canvas(side, side, "stretch", settings)
 
     def seen(self, row: Encoded, processor: Any) -> Pixels:
-        """The pixels of an example in its view, uint8 [height, width, 3]; without what is mixed in."""
+        """The pixels of an example in the view that it stands for, uint8 [height, width, 3]."""
         if row.get("view") is None:
             return fitted(row["image"].pixels(), row["canvas"], processor)
-        return _to_pixels(self.sample(row, processor).image)
+        return to_pixels(self.drawn(row, processor).sample.image)
 
-    def sample(
-        self,
-        row: Encoded,
-        processor: Any,
-        *,
-        boxes: Tensor | None = None,
-        mask: Tensor | None = None,
-        blank: bool = False,
-    ) -> Sample:
-        """An example in its view, with the boxes and the mask that move along.
+    def drawn(self, row: Encoded, processor: Any, *, blank: bool = False) -> Drawn:
+        """An example in its view with what moves along, mixed with others where the view says so.
 
         Args:
-            boxes: [m, 5]: label, x1, y1, x2, y2, normalised.
-            mask: [height, width] of the canvas.
             blank: whether the pixels do not matter; the marks move all the same.
         """
+        from regraft.data.augment.image import cutmix, mixup, mosaic, resized
+
+        view: View = row["view"]
+        options, key = view.options, view.key(row["image"].content)
+        found, others = self._sample(row, processor, blank=blank), row.get("others", ())
+        if not others:
+            return Drawn(found, row["value"])
+        beside = [self._sample(other, processor, blank=blank) for other in others]
+        if len(others) > 1:
+            return Drawn(mosaic([found, *beside], key), row["value"])
+        second = resized(beside[0], found.size)
+        if options.mixup and (not options.cutmix or draw("mixing", *key) % 2):
+            mixed, share = mixup(found, second, key, options.mixup)
+        else:
+            mixed, share = cutmix(found, second, key, options.cutmix)
+        return Drawn(mixed, row["value"], share, others[0]["value"])
+
+    def _sample(self, row: Encoded, processor: Any, *, blank: bool) -> Sample:
+        """One example in its view, by itself."""
         from regraft.data.augment.image import augment
         from regraft.data.augment.sample import Sample
 
-        canvas, view, picture = row["canvas"], row.get("view"), row["image"]
-        if blank and boxes is None and mask is None:
+        canvas, view, picture = row["canvas"], row["view"], row["image"]
+        marks = {} if self.marks is None else self.marks(row["value"], canvas)
+        if blank and not marks:
             return Sample(torch.zeros(()).expand(3, *canvas.size))
         pixels = np.zeros((*canvas.size, 3), np.uint8) if blank else picture.pixels()
         pixels = _smaller(pixels, canvas) if canvas.fit == "processor" else fitted(pixels, canvas, processor)
-        sample = Sample(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255, boxes, mask)
-        return sample if view is None else augment(sample, view.options, key=view.key(picture.content))
+        sample = Sample(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255, **marks)
+        return augment(sample, view.options, key=view.key(picture.content))
 
     def finished(self, images: Sequence[Pixels], canvas: Canvas, processor: Any) -> dict[str, Tensor]:
         """Images as the model takes them, by its own processor."""
@@ -226,62 +239,31 @@ class ImageTask(Task):
         blank: bool = False,
     ) -> Batch:
         inputs = self.inputs
-        if encoded[0].get("view") is None or (blank and not encoded[0]["view"].options.mixes):
+        view = encoded[0].get("view")
+        if view is None or (blank and not view.options.mixes and inputs.marks is None):
             given = inputs.blank(encoded, processor) if blank else inputs.collate(encoded, processor)
             return Batch(given, self.target(encoded, values, answers), len(values))
-        drawn = [
-            self.drawn(row, value, answers, processor, blank=blank) for row, value in zip(encoded, values, strict=True)
-        ]
+        drawn = [inputs.drawn(row, processor, blank=blank) for row in encoded]
         if blank:
             given = inputs.blank(encoded, processor)
         else:
-            given = inputs.finished([_to_pixels(each.sample.image) for each in drawn], encoded[0]["canvas"], processor)
+            given = inputs.finished([to_pixels(each.sample.image) for each in drawn], encoded[0]["canvas"], processor)
         return Batch(given, self.target_of(drawn, answers), len(values))
 
-    def sheet(self, rows: Sequence[tuple[Encoded, Any]], answers: Answers, processor: Any, *, columns: int) -> bytes:
-        """What training will see of some examples, as a PNG file: pictures with their boxes and masks.
+    def sheet(self, rows: Sequence[Encoded], answers: Answers, processor: Any, *, columns: int) -> bytes:
+        """What training will see of some examples in their views, as a PNG file: with their boxes and masks.
 
         Args:
-            rows: examples in their views, each with its value.
             columns: pictures beside one another.
         """
         import io
 
         from regraft.data.augment.sheet import sheet
 
-        samples = [self.drawn(row, value, answers, processor, blank=False).sample for row, value in rows]
+        samples = [self.inputs.drawn(row, processor).sample for row in rows]
         file = io.BytesIO()
         sheet(samples, answers.names, columns=columns, background=0).save(file, format="PNG")
         return file.getvalue()
-
-    def drawn(self, row: Encoded, value: Any, answers: Answers, processor: Any, *, blank: bool) -> Drawn:
-        """An example in its view, mixed with others where the view says so."""
-        from regraft.data.augment.image import cutmix, mixup, mosaic, resized
-
-        view: View = row["view"]
-        options, key = view.options, view.key(row["image"].content)
-
-        def sample(row: Encoded, value: Any) -> Sample:
-            marks = self.marks(value, answers, row["canvas"])
-            return self.inputs.sample(row, processor, blank=blank, **marks)
-
-        found = sample(row, value)
-        others = row.get("others", ())
-        if not others:
-            return Drawn(found, value)
-        if len(others) == 3:
-            return Drawn(mosaic([found, *(sample(*other) for other in others)], key), value)
-        other, its_value = others[0]
-        second = resized(sample(other, its_value), found.size)
-        if options.mixup and (not options.cutmix or draw("mixing", *key) % 2):
-            mixed, share = mixup(found, second, key, options.mixup)
-        else:
-            mixed, share = cutmix(found, second, key, options.cutmix)
-        return Drawn(mixed, value, share, its_value)
-
-    def marks(self, value: Any, answers: Answers, canvas: Canvas) -> dict[str, Tensor]:  # noqa: ARG002
-        """What moves with the pixels: ``boxes`` [m, 5] or a ``mask`` [height, width]; nothing for most tasks."""
-        return {}
 
     def target_of(self, drawn: Sequence[Drawn], answers: Answers) -> Tensor:
         """The targets of examples in their views: mixed as the images are."""
@@ -331,9 +313,12 @@ class Views(Sequence[Encoded]):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         number, place = divmod(index % len(self), len(self.encoded))
-        row = {**self.encoded[place], "view": View(self.options, self.seed, number)}
-        others = [({**self.encoded[other], "view": row["view"]}, self.values[other]) for other in self._others(row)]
+        row = self._row(place, View(self.options, self.seed, number))
+        others = [self._row(other, row["view"]) for other in self._others(row)]
         return {**row, "others": others} if others else row
+
+    def _row(self, place: int, view: View) -> Encoded:
+        return {**self.encoded[place], "view": view, "value": self.values[place]}
 
     def _others(self, row: Encoded) -> list[int]:
         """The examples that are mixed into one: three for a mosaic, one for MixUp and CutMix."""
@@ -412,11 +397,6 @@ def fitted(pixels: Pixels, canvas: Canvas, processor: Any) -> Pixels:
     return pixels[top : top + canvas.height, left : left + canvas.width]
 
 
-def fitted_mask(mask: NDArray[Any], canvas: Canvas) -> NDArray[np.uint8]:
-    """A map of classes at the size of the canvas, by its nearest pixels."""
-    return nearest_pixels(mask.astype(np.uint8), canvas.size)
-
-
 def nearest_pixels(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """uint8 [h, w] at another size; every pixel is one of the old."""
     rows = (np.arange(size[0]) + 0.5) * image.shape[0] / size[0]
@@ -454,7 +434,7 @@ def _processed(images: Sequence[Pixels], processor: Any, *, resize: bool = True)
     return values
 
 
-def _to_pixels(image: Tensor) -> Pixels:
+def to_pixels(image: Tensor) -> Pixels:
     found: Pixels = image.mul(255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     return found
 

@@ -17,7 +17,7 @@ from regraft.data.example import BadRow, Column, Example
 from regraft.data.masks import IGNORE, DrawnMask, MaskFile, open_mask, parse_mask
 from regraft.errors import DataError, RecipeError
 from regraft.tasks._contract import Answers, Encoded, Loss, Output, Targets
-from regraft.tasks._images import nearest_pixels
+from regraft.tasks._images import Canvas, nearest_pixels
 from regraft.tasks._segmentation import MASK_FAMILIES, decode_segmentation, mask_loss, segmentation_loss
 
 MaskLoss = Literal["auto", "cross-entropy", "focal", "dice", "cross-entropy+dice"]
@@ -166,9 +166,9 @@ def _own_loss(family: str, answers: Answers, config: Any, *, asked: MaskLoss) ->
     return Loss(f"the mask loss of {family}", reason, by_image)
 
 
-def mask_tensor(mask: NDArray[np.uint8]) -> Tensor:
-    """int64 [h, w]."""
-    return torch.from_numpy(mask.astype(np.int64))
+def mask_marks(value: ClassMap, canvas: Canvas) -> dict[str, Tensor]:
+    """What moves with the pixels: int64 [height, width] of the canvas."""
+    return {"mask": torch.from_numpy(nearest_pixels(value.read(), canvas.size).astype(np.int64))}
 
 
 def _opened(path: Path) -> MaskFile:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from regraft.errors import RecipeError
 from regraft.tasks._contract import Answers, Encoded
-from regraft.tasks._images import Canvas, Drawn, ImageInputs, ImageTask, fitted_mask
-from regraft.tasks._masks import MaskLoss, MaskTargets, mask_tensor
+from regraft.tasks._images import Drawn, ImageInputs, ImageTask
+from regraft.tasks._masks import MaskLoss, MaskTargets, mask_marks
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ImageSegmentation(ImageTask):
 
     @property
     def inputs(self) -> ImageInputs:
-        return ImageInputs(self.image_size, stretch=True)
+        return ImageInputs(self.image_size, stretch=True, marks=mask_marks)
 
     @property
     def targets(self) -> MaskTargets:
@@ -47,12 +47,9 @@ class ImageSegmentation(ImageTask):
             raise RecipeError("augmentation.mixup blends two images; a pixel has one class", fix="use cutmix or mosaic")
         return options
 
-    def marks(self, value: Any, answers: Answers, canvas: Canvas) -> dict[str, Tensor]:  # noqa: ARG002
-        return {"mask": mask_tensor(fitted_mask(value.read(), canvas))}
-
-    def target(self, encoded: Sequence[Encoded], values: Sequence[Any], answers: Answers) -> Tensor:
+    def target(self, encoded: Sequence[Encoded], values: Sequence[Any], answers: Answers) -> Tensor:  # noqa: ARG002
         pairs = zip(encoded, values, strict=True)
-        return torch.stack([self.marks(value, answers, row["canvas"])["mask"] for row, value in pairs])
+        return torch.stack([mask_marks(value, row["canvas"])["mask"] for row, value in pairs])
 
     def target_of(self, drawn: Sequence[Drawn], answers: Answers) -> Tensor:  # noqa: ARG002
         return torch.stack([each.sample.mask for each in drawn if each.sample.mask is not None]).long()

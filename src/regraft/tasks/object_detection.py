@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from regraft.tasks._boxes import BoxTargets, boxes_of, padded_boxes
+from regraft.tasks._boxes import BoxTargets, box_marks, padded_boxes
 from regraft.tasks._contract import Answers
-from regraft.tasks._images import Canvas, Drawn, ImageInputs, ImageTask
+from regraft.tasks._images import Drawn, ImageInputs, ImageTask
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ObjectDetection(ImageTask):
 
     @property
     def inputs(self) -> ImageInputs:
-        return ImageInputs(self.image_size, stretch=True)
+        return ImageInputs(self.image_size, stretch=True, marks=box_marks)
 
     @property
     def targets(self) -> BoxTargets:
@@ -42,9 +42,6 @@ class ObjectDetection(ImageTask):
 
     def augmentation_of(self, options: Any) -> Any:
         return options
-
-    def marks(self, value: Any, answers: Answers, canvas: Canvas) -> dict[str, Tensor]:  # noqa: ARG002
-        return {"boxes": boxes_of(value)}
 
     def target_of(self, drawn: Sequence[Drawn], answers: Answers) -> Tensor:  # noqa: ARG002
         return padded_boxes([each.sample.boxes for each in drawn if each.sample.boxes is not None])
