@@ -77,7 +77,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
         train=recipe.strategy.train,
     )
     rows, augmentation = augmented(rows, task, recipe, epochs=sum(phase.epochs for phase in chosen))
-    device = choose_device(recipe.training.precision)
+    device = choose_device(recipe.training.precision, model=model.model if task.looks_first else None)
     resolved = _resolved(recipe, task, strategy, device, epochs, augmentation)
     plan = _plan(resolved, task, splits, model, chosen, loss, device, rows)
     return Prepared(resolved, task, splits, answers, model, chosen, loss, device, rows, primary, plan, pace)
@@ -274,15 +274,13 @@ def _plan(
         notes=[
             *task.inputs.remarks(rows.encoded, model.processor, model.config),
             *model.notes,
-            *_told_of_the_head(model),
+            *_told_of_what_was_kept(model),
             *_told_of_the_views(rows, sum(phase.epochs for phase in chosen)),
         ],
     )
 
 
-def _told_of_the_head(model: Pretrained) -> Iterator[str]:
-    if model.head in {"pooled", "dense", "boxes"}:
-        yield f"the head ({model.head}) is regraft's own, grafted on the backbone"
+def _told_of_what_was_kept(model: Pretrained) -> Iterator[str]:
     if model.kept:
         more = f" and {len(model.kept) - 8} more" if len(model.kept) > 8 else ""
         yield f"the checkpoint knows of {', '.join(model.kept[:8])}{more}, and keeps what it knows"
