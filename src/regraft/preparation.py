@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from regraft import evaluation, extensions, pretrained
 from regraft.data import BadRow, Column, Example, Splits, load_splits
@@ -127,20 +129,37 @@ def _looked_at(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss
     """
     named = [(name, parameter) for name, parameter in model.model.named_parameters() if parameter.requires_grad]
     batch = rows.batch([0], task, answers, model.processor)
-    begun = time.perf_counter()
+    idle = {name for name, _ in named}
+    begun = 0.0
     try:
-        with torch.enable_grad():
-            value = loss.function(model.model(**batch.inputs), batch.target).sum()
-            slopes = torch.autograd.grad(value, [parameter for _, parameter in named], allow_unused=True)
+        for training in (True, False):  # some families have heads that only training asks
+            begun = time.perf_counter()
+            with torch.enable_grad(), _in_mode(model.model, training=training):
+                value = loss.function(model.model(**batch.inputs), batch.target).sum()
+                slopes = torch.autograd.grad(value, [parameter for _, parameter in named], allow_unused=True)
+            idle -= {name for (name, _), slope in zip(named, slopes, strict=True) if slope is not None}
     except UNFIT as error:
         require_memory(error)
         raise RecipeError(
             f"model {model.folder} cannot learn from the first example: {str(error).strip().partition(chr(10))[0]}",
             fix="see whether it fits the task; another task.image_size may help",
         ) from error
-    idle = {name for (name, _), slope in zip(named, slopes, strict=True) if slope is None}
     pace = (time.perf_counter() - begun) / max(1, rows.lengths[0])
     return replace(model, anatomy=replace(model.anatomy, unused=model.anatomy.unused | idle)), pace
+
+
+@contextmanager
+def _in_mode(model: torch.nn.Module, *, training: bool) -> Iterator[None]:
+    """A model in train or eval mode, its batch statistics at rest; random numbers and the mode are put back."""
+    with torch.random.fork_rng(devices=[]):
+        model.train(training)
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        try:
+            yield
+        finally:
+            model.eval()
 
 
 def augmented(rows: Rows, task: Task, recipe: Recipe, *, epochs: int) -> tuple[Rows, dict[str, Any]]:

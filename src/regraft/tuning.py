@@ -35,6 +35,7 @@ from regraft.version import __version__
 
 _TRAINING = threading.Lock()
 _EXAMPLES_SHOWN, _VIEWS_SHOWN = 6, 4  # of a sheet of what training sees
+_NEARLY_ALL = 0.999  # of the pixels, or the numbers of boxes
 _PROBE_ROWS = 64  # rows on which the saved model is compared with the one in memory
 
 
@@ -326,13 +327,18 @@ def _prove_saved(tuned: Tuned, run: Run, prepared: Prepared) -> int:
     opened = Tuned.load(run.model)
     now, before = opened.outputs(encoded), tuned.outputs(encoded)
     # Small products may differ in their last bits with where in memory they lie; then the weights have to be equal.
-    same = np.array_equal(now, before) or (_same_weights(opened, tuned) and np.allclose(now, before, 1e-4, 1e-5))
+    same = np.array_equal(now, before) or (_same_weights(opened, tuned) and _alike(now, before))
     if not same:
         raise TrainingError(
             "the saved model answers otherwise than the one that was evaluated",
             fix="this is a bug of regraft: report it with the recipe",
         )
     return len(examples)
+
+
+def _alike(now: NDArray[Any], before: NDArray[Any]) -> bool:
+    """Equal to rounding: of classes of pixels and of boxes in the order of their scores, a few may change places."""
+    return float(np.isclose(now, before, 1e-4, 1e-5).mean()) >= (1.0 if now.ndim == 2 else _NEARLY_ALL)
 
 
 def _same_weights(one: Tuned, other: Tuned) -> bool:

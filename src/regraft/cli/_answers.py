@@ -38,10 +38,15 @@ def answer_file(tuned: Tuned, file: str, recipe: Recipe, *, batch_size: int) -> 
     items = (
         ({"row": row.row}, f"column {row.column!r}: {row.reason}" if row.column else row.reason)
         if isinstance(row, BadRow)
-        else ({"row": row.row}, row.inputs)
+        else ({"row": row.row, **_files(row.inputs)}, row.inputs)
         for row in rows
     )
     _answer(tuned, items, batch_size=batch_size)
+
+
+def _files(inputs: dict[str, Any]) -> dict[str, str]:
+    """The inputs that are files, by their paths."""
+    return {name: value.path for name, value in inputs.items() if hasattr(value, "path")}
 
 
 def _answer(tuned: Tuned, items: Iterable[tuple[dict[str, Any], dict[str, Any] | str]], *, batch_size: int) -> None:

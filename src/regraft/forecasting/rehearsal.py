@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from regraft.assessment import probe_tap
+from regraft.assessment import wanted_taps
 from regraft.data import Example
 from regraft.errors import Interrupted
 from regraft.forecasting.sample import Sample, filled_tokens, spread
@@ -163,7 +163,7 @@ def _warm_filling(small: Prepared, prepared: Prepared, events: Sequence[Seen]) -
     if not told["stored"]:
         return 0.0, 0
     tap = Tap(**told["tap"])
-    taps = [*dict.fromkeys([tap, probe_tap(small.subject())])] if prepared.recipe.evaluation.baselines else [tap]
+    taps = [*dict.fromkeys([tap, *wanted_taps(small)])]
     lengths = prepared.rows.lengths
     ordered = sorted(range(len(lengths)), key=lambda place: lengths[place])
     places = spread(ordered, max(2, len(ordered) * _FILLED // max(1, sum(lengths))))

@@ -15,7 +15,7 @@ from regraft import evaluation
 from regraft.errors import DataError, NotFiniteError
 from regraft.fingerprint import digest
 from regraft.frozen import Execution
-from regraft.preparation import Prepared, default_epochs, prepare
+from regraft.preparation import Prepared, augmented, default_epochs, prepare
 from regraft.recipe import Recipe
 from regraft.strategies import make_strategy, phases
 from regraft.training import Poll, Verdict
@@ -66,13 +66,15 @@ class Bench:
         trained = frozenset[str]().union(*(phase.trainable for phase in chosen))
         kept = {id(value): value for name, value in opened.model.named_parameters() if name not in trained}
         model = copy.deepcopy(opened.model, kept)
-        return replace(untouched, recipe=recipe, pretrained=replace(opened, model=model), phases=chosen)
+        plain = replace(untouched.rows, views=())
+        rows, _ = augmented(plain, untouched.task, recipe, epochs=sum(phase.epochs for phase in chosen))
+        return replace(untouched, recipe=recipe, pretrained=replace(opened, model=model), phases=chosen, rows=rows)
 
     def untouched(self, recipe: Recipe) -> Prepared:
         """Everything that does not depend on how is tuned. Nobody changes it."""
         key = digest(
             [
-                recipe.model_dump(mode="json", include={"task", "model", "data", "seed", "evaluation"}),
+                recipe.model_dump(mode="json", include={"task", "model", "data", "seed", "evaluation", "augmentation"}),
                 recipe.training.precision,
             ]
         )
@@ -102,7 +104,7 @@ class Bench:
         """How the phases of such a trial are computed: proved by the first that trains the same of the same model."""
         recipe = prepared.recipe
         trained = [sorted(phase.trainable) for phase in prepared.phases]
-        asked = recipe.model_dump(mode="json", include={"task", "model", "data", "cache"})
+        asked = recipe.model_dump(mode="json", include={"task", "model", "data", "augmentation", "cache"})
         return self._ways.setdefault(digest([asked, prepared.device.precision, trained]), {})
 
 

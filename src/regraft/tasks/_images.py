@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
@@ -31,6 +32,7 @@ _SYNONYMS = ("file_name", "filename", "file", "path", "image_path", "image_file"
              "图片", "图像", "照片", "文件名", "路径")  # fmt: skip
 _PATCH = 16  # pixels; the side of what counts as one unit of ``training.max_tokens``
 _ROOM = 1.15  # images are made smaller before they are varied, to so many times the size that is read
+_LONGEST = 32  # times as long as high: what an image has beyond that is cut
 _ENLARGED = 2.0  # times; beyond that a note is due
 _BILINEAR = 2
 
@@ -147,10 +149,13 @@ class ImageInputs(Inputs):
 
     def canvas(self, processor: Any) -> Canvas:
         """The size that all images are brought to: measured on one that is wide and one that is high."""
-        settings = digest({**processor.to_dict(), "transformers": type(processor).__qualname__})
+        versions = [version(name) for name in ("pillow", "kornia")]
+        settings = digest([processor.to_dict(), type(processor).__qualname__, versions])
         if self.image_size is not None:
             fit: Literal["stretch", "crop"] = "stretch" if self.stretch else "crop"
             return Canvas(self.image_size, self.image_size, fit, settings)
+        if getattr(processor, "do_resize", True) is False:
+            raise RecipeError("the model's processor leaves images as large as they are", fix="set task.image_size")
         shapes = [_processed([np.zeros(shape, np.uint8)], processor).shape[2:] for shape in ((64, 96, 3), (96, 64, 3))]
         if shapes[0] == shapes[1]:
             return Canvas(shapes[0][0], shapes[0][1], "stretch" if self.stretch else "processor", settings)
@@ -193,10 +198,11 @@ class ImageInputs(Inputs):
 
         canvas, view, picture = row["canvas"], row["view"], row["image"]
         marks = {} if self.marks is None else self.marks(row["value"], canvas)
+        size = _varied_size(picture, canvas) if canvas.fit == "processor" else canvas.size
         if blank and not marks:
-            return Sample(torch.zeros(()).expand(3, *canvas.size))
-        pixels = np.zeros((*canvas.size, 3), np.uint8) if blank else picture.pixels()
-        pixels = _smaller(pixels, canvas) if canvas.fit == "processor" else fitted(pixels, canvas, processor)
+            return Sample(torch.zeros(()).expand(3, *size))
+        pixels = np.zeros((*size, 3), np.uint8) if blank else picture.pixels()
+        pixels = _smaller(pixels, size) if canvas.fit == "processor" else fitted(pixels, canvas, processor)
         sample = Sample(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255, **marks)
         return augment(sample, view.options, key=view.key(picture.content))
 
@@ -385,7 +391,9 @@ def parse_path(cell: Any) -> str:
 
 def fitted(pixels: Pixels, canvas: Canvas, processor: Any) -> Pixels:
     """An image at the size of the canvas, or as it is where the processor sees to that."""
-    if canvas.fit == "processor" or pixels.shape[:2] == canvas.size:
+    if canvas.fit == "processor":
+        return np.ascontiguousarray(_middle(pixels))
+    if pixels.shape[:2] == canvas.size:
         return pixels
     height, width = pixels.shape[:2]
     if canvas.fit == "stretch":
@@ -413,15 +421,34 @@ def _resized(pixels: Pixels, size: tuple[int, int], processor: Any) -> Pixels:
     return np.array(Image.fromarray(pixels).resize((size[1], size[0]), resample=how))
 
 
-def _smaller(pixels: Pixels, canvas: Canvas) -> Pixels:
-    """An image that is not much larger than what will be read of it: what is varied need not be computed in full."""
+def _varied_size(picture: Any, canvas: Canvas) -> tuple[int, int]:
+    """Height and width in which an image is varied: not much more than what will be read of it."""
+    height, width = _not_long(picture.height, picture.width)
+    scale = min(1.0, _ROOM * max(canvas.height / height, canvas.width / width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _not_long(height: int, width: int) -> tuple[int, int]:
+    """The sides of an image, the long one cut: processors that fit the short side would make it gigantic."""
+    return min(height, _LONGEST * width), min(width, _LONGEST * height)
+
+
+def _middle(pixels: Pixels) -> Pixels:
+    """An image without what is too far from its middle."""
+    height, width = pixels.shape[:2]
+    rows, columns = _not_long(height, width)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return pixels[top : top + rows, left : left + columns]
+
+
+def _smaller(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """An image in the size in which it is varied."""
     from PIL import Image
 
-    height, width = pixels.shape[:2]
-    scale = _ROOM * max(canvas.height / height, canvas.width / width)
-    if scale >= 1:
-        return pixels
-    return np.array(Image.fromarray(pixels).resize((round(width * scale), round(height * scale)), resample=_BILINEAR))
+    pixels = _middle(pixels)
+    if pixels.shape[:2] == size:
+        return np.ascontiguousarray(pixels)
+    return np.array(Image.fromarray(pixels).resize((size[1], size[0]), resample=_BILINEAR))
 
 
 def _processed(images: Sequence[Pixels], processor: Any, *, resize: bool = True) -> Tensor:

@@ -70,10 +70,13 @@ class MaskTargets(Targets):
             names = tuple(str(value) for value in range(max(values, default=-1) + 1))
         seen = {value for example in examples for value in example.target.values if value != IGNORE}
         if len(seen) < 2:
-            where = examples[0].file if examples else "the training data"
+            ignored = any(IGNORE in example.target.values for example in examples)
             raise DataError(
-                f"{where}: the training masks hold {'only one class' if seen else 'no class'}",
-                fix="at least two different classes are needed to learn from",
+                f"the training masks hold {'only one class' if seen else 'no class'}"
+                + (f" beside {IGNORE}, which means that a pixel does not count" if ignored else ""),
+                fix=f"write the numbers of classes: the object as 1, not as {IGNORE}"
+                if ignored
+                else "at least two different classes are needed to learn from",
             )
         if len(names) > IGNORE:
             raise DataError(f"the masks have {len(names)} classes; up to {IGNORE} are read", fix="merge some of them")

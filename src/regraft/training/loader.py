@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from regraft.data.batches import padded
 from regraft.data.example import Example
-from regraft.errors import TrainingError
+from regraft.errors import RegraftError, TrainingError
 from regraft.tasks import Answers, Batch, Encoded, Task
 
 _PATIENCE = 120  # seconds without a batch after which a worker counts as hung
@@ -88,7 +88,7 @@ class Rows:
         return task.batch(encoded, values, answers, processor, size=size, blank=blank)
 
 
-class _Steps(Dataset[list[Batch]]):
+class _Steps(Dataset[list[Batch] | RegraftError]):
     """The steps of an epoch; an item is the list of a step's passes."""
 
     def __init__(self, make: Callable[[Sequence[int]], Batch], steps: Sequence[Sequence[Sequence[int]]]) -> None:
@@ -97,8 +97,11 @@ class _Steps(Dataset[list[Batch]]):
     def __len__(self) -> int:
         return len(self._steps)
 
-    def __getitem__(self, index: int) -> list[Batch]:
-        return [self._make(places) for places in self._steps[index]]
+    def __getitem__(self, index: int) -> list[Batch] | RegraftError:
+        try:
+            return [self._make(places) for places in self._steps[index]]
+        except RegraftError as error:
+            return error  # for a process that raises ends with a traceback, and what it says gets lost
 
 
 def steps_of(
@@ -116,7 +119,10 @@ def steps_of(
     dataset = _Steps(make, steps)
     loader = DataLoader(dataset, batch_size=None, num_workers=workers, timeout=_PATIENCE if workers else 0)
     try:
-        yield from loader
+        for batches in loader:
+            if isinstance(batches, RegraftError):
+                raise batches
+            yield batches
     except RuntimeError as error:
         if "DataLoader" not in str(error):
             raise

@@ -25,7 +25,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from regraft.data.batches import passes, step_batches
 from regraft.data.example import Example
 from regraft.device import Device, out_of_memory
-from regraft.errors import CheckpointError, Interrupted, NotFiniteError, OutOfMemoryError, ResourceError
+from regraft.errors import CheckpointError, DataError, Interrupted, NotFiniteError, OutOfMemoryError, ResourceError
 from regraft.fingerprint import draw
 from regraft.frozen import Decision, Execution, Tap, find_frontier, resting
 from regraft.pretrained import Anatomy, fast_attention
@@ -358,6 +358,12 @@ class Loop:
             self._m.model.eval()
             verdict = self._validate(self._m.execution)
             set_modes(self._m.model, self._resting)
+        if math.isnan(verdict.score) and math.isfinite(verdict.loss):
+            raise DataError(
+                "the deciding score is undefined on the validation rows: they are too few, or all alike",
+                fix="give data.split.validation a larger share, name a table with data.validation=…, or choose another "
+                "evaluation.primary",
+            )
         if math.isnan(verdict.score):
             raise NotFiniteError(
                 f"step {self.state.step}: the validation score is not a number",
