@@ -294,9 +294,14 @@ def _plan(
             *task.inputs.remarks(rows.encoded, model.processor, model.config),
             *model.notes,
             *_told_of_what_was_kept(model),
-            *_told_of_the_views(rows, sum(phase.epochs for phase in chosen)),
+            *_told_of_the_views(rows, sum(phase.epochs for phase in chosen), frozen=_something_rests(model, chosen)),
         ],
     )
+
+
+def _something_rests(model: Pretrained, chosen: Sequence[Phase]) -> bool:
+    """Whether in some phase the embeddings, and so at least the bottom, are frozen."""
+    return any(not phase.trainable & set(model.anatomy.stem) for phase in chosen)
 
 
 def _told_of_what_was_kept(model: Pretrained) -> Iterator[str]:
@@ -305,7 +310,7 @@ def _told_of_what_was_kept(model: Pretrained) -> Iterator[str]:
         yield f"the checkpoint knows of {', '.join(model.kept[:8])}{more}, and keeps what it knows"
 
 
-def _told_of_the_views(rows: Rows, epochs: int) -> Iterator[str]:
+def _told_of_the_views(rows: Rows, epochs: int, *, frozen: bool) -> Iterator[str]:
     """What augmentation costs, and what the store can save of it."""
     count = rows.number_of_views
     if not rows.views:
@@ -316,10 +321,8 @@ def _told_of_the_views(rows: Rows, epochs: int) -> Iterator[str]:
             "augmentation.views=4 lets views take turns"
         )
     else:
-        yield (
-            f"augmented: {count} views of each example take turns over {epochs} epochs; what is frozen is computed "
-            f"{count} times an example and not {epochs} times"
-        )
+        saved = f"; what is frozen is computed {count} times an example and not {epochs} times" if frozen else ""
+        yield f"augmented: {count} views of each example take turns over {epochs} epochs{saved}"
 
 
 def _data(splits: Splits, task: Task) -> dict[str, Any]:

@@ -41,12 +41,14 @@ def gallery(
 
 
 def row_of(material: Material, row: int) -> dict[str, Any]:
+    """The row of the predictions that a place stands for."""
     assert material.predictions is not None
     found: dict[str, Any] = material.predictions.slice(row, 1).to_pylist()[0]
     return found
 
 
 def card(material: Material, values: Mapping[str, Any], aside: str = "") -> Card:
+    """The row of the predictions that a place stands for."""
     """One row of the predictions."""
     path = str(values.get("image") or "")
     name = shortened(PurePath(path).name, _LONGEST)

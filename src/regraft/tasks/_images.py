@@ -462,6 +462,7 @@ def _processed(images: Sequence[Pixels], processor: Any, *, resize: bool = True)
 
 
 def to_pixels(image: Tensor) -> Pixels:
+    """A picture in 0 to 1, [3, h, w], as uint8 [h, w, 3]."""
     found: Pixels = image.mul(255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     return found
 
