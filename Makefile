@@ -7,6 +7,8 @@ PYTHON ?= python3
 #   make demo TORCH="torch==2.13.0 --index-url <the index with the build for your machine>"
 TORCH ?= torch==2.13.0
 PYTEST_ARGS ?=
+# What tests look at, of all that `python -m materials --list` shows.
+MATERIALS := minilm vader efficientnet-lite0 fashion-mnist centernet-coco
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,7 +40,7 @@ fix: $(VENV)/dev.stamp  ## let ruff repair and format the code
 	$(BIN)/ruff format
 
 bench: $(VENV)/dev.stamp  ## side by side with other ways to do the same, in one run
-	$(BIN)/python -m materials minilm vader
+	$(BIN)/python -m materials minilm vader efficientnet-lite0 fashion-mnist
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/dev.stamp  ## the reference of the Python interface, as HTML in build/docs
@@ -65,7 +67,7 @@ help:  ## this list
 
 # Offline is no reason not to test: what cannot be fetched is named, and the tests that need it say so and skip.
 materials: $(VENV)/dev.stamp
-	-@$(BIN)/python -m materials minilm vader
+	-@$(BIN)/python -m materials $(MATERIALS)
 
 browser:
 	@if command -v chromium >/dev/null; then :; \

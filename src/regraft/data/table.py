@@ -13,6 +13,7 @@ from pathlib import Path
 
 from regraft.data.annotations import header as annotated_header
 from regraft.data.annotations import kind as annotation_kind
+from regraft.data.annotations import remarks as annotated_remarks
 from regraft.data.annotations import root as annotated_root
 from regraft.data.annotations import rows as annotated_rows
 from regraft.data.cells import LONGEST_CELL, Row, broken, shown
@@ -143,8 +144,10 @@ def read_table(path: str, options: DataOptions, *, only: Collection[str] | None 
 
 
 def remarks(path: str) -> list[str]:
-    """What a folder holds that is not read."""
+    """What a folder holds that is not read, and what annotations leave out."""
     source = find_source(path)
+    if not source.is_table and not source.is_folder:
+        return annotated_remarks(source.path, file=source.file)
     return folder_remarks(source.path, source.kind, file=source.file) if source.is_folder else []
 
 
