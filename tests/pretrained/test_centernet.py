@@ -134,3 +134,15 @@ def test_padding_is_tensorflows(size: int, kernel: int, zeros: tuple[int, int]) 
 def test_importing_regraft_registers_nothing() -> None:
     script = "import sys, regraft, regraft.pretrained; sys.exit('regraft.pretrained.centernet' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_box_has_as_many_pixels_whatever_size_the_image_has() -> None:
+    """The network sees pixels: in an image of half the size it was made for, they are twice as large a part of it."""
+    torch.manual_seed(0)
+    model = CenterNetForObjectDetection(tiny(num_labels=2, image_size=64)).eval()
+    pixels = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        own = model(pixels).ltrb
+        model.config.image_size = 128
+        assert torch.allclose(model(pixels).ltrb, 2 * own)
+    assert own.max() > 0

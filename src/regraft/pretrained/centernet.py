@@ -52,7 +52,7 @@ class CenterNetConfig(PreTrainedConfig):
     ``blocks`` is one dict a block, with the keys kernel, expansion, channels, squeeze, activation and stride. ``taps``
     are the blocks whose outputs are the maps of stride 4, 8 and 16; to these belong the three entries of
     ``lateral_expansions`` (0 for none), ``lateral_channels`` and ``neck_channels``. ``box_unit`` is what an output of
-    1 means, as a part of the image's side.
+    1 means, as a part of the side of an image of ``image_size`` pixels.
     """
 
     model_type = "regraft-centernet"
@@ -170,9 +170,13 @@ class CenterNetForObjectDetection(CenterNetPreTrained):  # type: ignore[no-untyp
         """
         maps = self.backbone(pixel_values).hidden_states
         found = self.neck(maps)
+        height, width = pixel_values.shape[-2:]
+        # A network of convolutions measures in pixels: in a smaller image the same pixels are a larger part.
+        shares = [self.config.image_size / side for side in (width, height, width, height)]
+        unit = found.new_tensor(shares).view(1, 4, 1, 1) * self.config.box_unit
         return CenterNetOutput(
             heatmap=self.heatmap(found),
-            ltrb=F.relu(self.ltrb(found)) * self.config.box_unit,
+            ltrb=F.relu(self.ltrb(found)) * unit,
             hidden_states=maps if output_hidden_states else None,
         )
 
