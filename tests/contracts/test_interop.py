@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from regraft import Tuned
-from tests.contracts.runs import CELLS, Cell, Runs
+from tests.contracts.runs import CELLS as EVERY
+from tests.contracts.runs import Cell, Runs
 
 pytestmark = pytest.mark.timeout(300)  # the first test makes all runs
 
@@ -46,6 +47,7 @@ for line in sys.stdin:
 assert not any(name.split(".")[0] == "regraft" for name in sys.modules)
 """
 TEXT = "the film was superb and the plot was dull"
+CELLS = [cell for cell in EVERY if not cell.of_images]
 
 
 @pytest.fixture(scope="module")

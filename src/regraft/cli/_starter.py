@@ -101,6 +101,8 @@ def _lines(section: type[BaseModel], values: dict[str, Any], indent: str, own: d
         comment = f"  # {told}." if told else ""
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
+            if not inner.model_fields and name not in own:
+                continue  # the task has no options there
             yield f"{indent}{name}:"
             yield from _lines(inner, value, indent + "  ", {})
             yield from (f"{indent}  {line}" for line in own.get(name, []))

@@ -19,8 +19,7 @@ class ImageAugmentation:
     """How training images are varied. What is left out of flip, crop and colour is as the policy has it.
 
     Options:
-        policy: light flips, crops and shifts colours; trivial (TrivialAugment) adds one random operation to flip and
-            crop, rand (RandAugment) several; none does what the other options say.
+        policy: none, light (flip, crop, colour), trivial (TrivialAugment: one more operation), rand (several).
         flip: the share of the images that are mirrored left to right; 0 where a mirror image means something else.
         flip_vertical: the share of the images that are turned upside down.
         crop: the smallest share of the area that a random crop keeps; 1 is no crop.
@@ -35,8 +34,7 @@ class ImageAugmentation:
         magnitude: of rand's operations, 0 to 30.
         operations: of rand, for each image.
         geometry: with false, no pixel moves: for targets that depend on where things are.
-        views: so many augmented views of each example exist and take turns, so that they can be stored; without it,
-            there is a new one each epoch.
+        views: so many views of each example exist and take turns, and can be stored; null for a new one each epoch.
     """
 
     policy: Literal["none", "light", "trivial", "rand"] = "none"
