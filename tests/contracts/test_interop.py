@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from regraft import Tuned
+from tests.contracts.plain import ask
 from tests.contracts.runs import CELLS as EVERY
 from tests.contracts.runs import Cell, Runs
 
@@ -53,19 +51,7 @@ CELLS = [cell for cell in EVERY if not cell.of_images]
 @pytest.fixture(scope="module")
 def opened(runs: Runs) -> dict[Cell, dict[str, Any]]:
     """What plain transformers says of each saved model."""
-    questions = [_question(cell, runs) for cell in CELLS]
-    said = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PLAIN, str(torch.get_num_threads())],
-        input="\n".join(json.dumps(question) for question in questions),
-        cwd=runs.folder,
-        env={"HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": str(torch.get_num_threads())},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert said.returncode == 0, said.stderr
-    return dict(zip(CELLS, map(json.loads, said.stdout.splitlines()), strict=True))
+    return ask(PLAIN, CELLS, lambda cell: _question(cell, runs), runs.folder)
 
 
 def _question(cell: Cell, runs: Runs) -> dict[str, Any]:
