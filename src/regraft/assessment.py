@@ -150,8 +150,7 @@ def score_baselines(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.floa
     kind, classes = prepared.answers.kind, prepared.answers.width
     if kind not in PROBED:
         return _untrained(prepared, poll)
-    untouched = replace(prepared, pretrained=open_model(prepared.recipe, prepared.task, prepared.answers))
-    untouched.pretrained.model.to(prepared.device.device)
+    untouched = _untouched(prepared)
     test = make_rows(prepared.splits.test, prepared.task, prepared.answers, untouched.pretrained)
     sides = (prepared.rows.encoded, test.encoded)
     seen = [output_features(untouched.subject(), side, prepared.recipe, poll) for side in sides]
@@ -175,12 +174,17 @@ def _untrained(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.float64]]
         sides = [np.stack([value.counts(answers.width) for value in rows.values]) for rows in (prepared.rows, test)]
         found = {"majority": evaluation.majority_masks(*sides)}
     if opened.kept:
-        untouched = open_model(prepared.recipe, prepared.task, answers)
-        untouched.model.to(prepared.device.device)
-        before = Tuned(untouched, prepared.task, prepared.recipe.task.name, answers)
+        before = Tuned(_untouched(prepared).pretrained, prepared.task, prepared.recipe.task.name, answers)
         said = before.outputs(test.encoded, batch_size=prepared.recipe.evaluation.batch_size, poll=poll)
         found["untouched"] = targets.judged(test.values, said, answers)[1]
     return found
+
+
+def _untouched(prepared: Prepared) -> Prepared:
+    """The same with the model as it was before tuning, on the device."""
+    opened = open_model(prepared.recipe, prepared.task, prepared.answers)
+    opened.model.to(prepared.device.device)
+    return replace(prepared, pretrained=opened)
 
 
 def wanted_taps(prepared: Prepared) -> list[Tap]:

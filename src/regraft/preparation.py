@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from regraft import evaluation, extensions, pretrained
 from regraft.data import BadRow, Column, Example, Splits, load_splits
 from regraft.device import require_memory
 from regraft.errors import DataError, RecipeError
-from regraft.frozen import UNFIT, Subject
+from regraft.frozen import UNFIT, Subject, statistics_at_rest
 from regraft.planning import Plan, parts_of
 from regraft.pretrained import Pretrained
 from regraft.recipe import AugmentationOptions, ModelOptions, Recipe, StrategyOptions, TaskOptions
@@ -79,7 +79,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
         train=recipe.strategy.train,
     )
     rows, augmentation = augmented(rows, task, recipe, epochs=sum(phase.epochs for phase in chosen))
-    device = choose_device(recipe.training.precision, model=model.model if task.looks_first else None)
+    device = choose_device(recipe.training.precision, model=model.model)
     resolved = _resolved(recipe, task, strategy, device, epochs, augmentation)
     plan = _plan(resolved, task, splits, model, chosen, loss, device, rows)
     return Prepared(resolved, task, splits, answers, model, chosen, loss, device, rows, primary, plan, pace)
@@ -127,35 +127,30 @@ def _looked_at(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss
     Raises:
         RecipeError: the model cannot read the example.
     """
-    named = [(name, parameter) for name, parameter in model.model.named_parameters() if parameter.requires_grad]
     batch = rows.batch([0], task, answers, model.processor)
-    idle = {name for name, _ in named}
-    begun = 0.0
+
+    def value() -> Tensor:
+        return loss.function(model.model(**batch.inputs), batch.target).sum()
+
     try:
-        for training in (True, False):  # some families have heads that only training asks
-            begun = time.perf_counter()
-            with torch.enable_grad(), _in_mode(model.model, training=training):
-                value = loss.function(model.model(**batch.inputs), batch.target).sum()
-                slopes = torch.autograd.grad(value, [parameter for _, parameter in named], allow_unused=True)
-            idle -= {name for (name, _), slope in zip(named, slopes, strict=True) if slope is not None}
+        with _training(model.model):  # some families have heads that only training asks
+            idle = pretrained.idle(model.model, value)
+        begun = time.perf_counter()
+        idle &= pretrained.idle(model.model, value)
+        pace = (time.perf_counter() - begun) / max(1, rows.lengths[0])
     except UNFIT as error:
         require_memory(error)
         raise RecipeError(
             f"model {model.folder} cannot learn from the first example: {str(error).strip().partition(chr(10))[0]}",
             fix="see whether it fits the task; another task.image_size may help",
         ) from error
-    pace = (time.perf_counter() - begun) / max(1, rows.lengths[0])
     return replace(model, anatomy=replace(model.anatomy, unused=model.anatomy.unused | idle)), pace
 
 
 @contextmanager
-def _in_mode(model: torch.nn.Module, *, training: bool) -> Iterator[None]:
-    """A model in train or eval mode, its batch statistics at rest; random numbers and the mode are put back."""
-    with torch.random.fork_rng(devices=[]):
-        model.train(training)
-        for module in model.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
+def _training(model: torch.nn.Module) -> Iterator[None]:
+    """A model in train mode, its batch statistics at rest; random numbers and eval mode are put back."""
+    with torch.random.fork_rng(devices=[]), statistics_at_rest(model.train()):
         try:
             yield
         finally:

@@ -301,7 +301,7 @@ def _seen(
         poll()
 
     poll()
-    device = choose_device(recipe.training.precision)
+    device = choose_device(recipe.training.precision, model=opened.model)
     opened.model.to(device.device)
     subject = Subject(opened.model, opened.anatomy, trial.task.inputs, opened.processor, device)
     encoded = make_rows(trial.examples, trial.task, trial.answers, opened).encoded

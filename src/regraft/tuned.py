@@ -101,8 +101,6 @@ class Tuned:
 
     def scores(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Calibrated probabilities, [n, answers.width], or the outputs themselves."""
-        if self.answers.kind in {"boxes", "masks"}:
-            return outputs
         return probabilities(outputs, self.answers.kind, temperature=self.temperature)
 
     def save(self, folder: str | Path) -> None:

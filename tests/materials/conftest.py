@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+import materials
+
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -22,3 +24,11 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder
+
+
+@pytest.fixture(scope="module")
+def place(request: pytest.FixtureRequest) -> Path:
+    """The folder of the material that a file of tests is about, its MATERIAL; without it they are skipped."""
+    if reason := materials.missing(request.module.MATERIAL):
+        pytest.skip(reason)
+    return materials.folder(request.module.MATERIAL)

@@ -8,18 +8,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-import materials
 from materials.centernet import CLASSES, SHOWN
 from regraft.pretrained.check import check_folder
 from regraft.pretrained.folder import quiet
 from tests.materials.graph import Graph
 
-
-@pytest.fixture(scope="module")
-def place() -> Path:
-    if reason := materials.missing("centernet-coco"):
-        pytest.skip(reason)
-    return materials.folder("centernet-coco")
+MATERIAL = "centernet-coco"
 
 
 @pytest.fixture(scope="module")

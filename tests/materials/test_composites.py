@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import materials
 from materials.composites import (
     CLASSES,
     COUNTS,
@@ -23,14 +22,9 @@ from materials.composites import (
     scene,
 )
 
+MATERIAL = "composites"
+
 NAMES = ["background", *CLASSES]
-
-
-@pytest.fixture
-def place() -> Path:
-    if reason := materials.missing("composites"):
-        pytest.skip(reason)
-    return materials.folder("composites")
 
 
 def decoded(segmentation: dict[str, Any]) -> np.ndarray:

@@ -9,18 +9,12 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-import materials
 from materials import efficientnet
 from materials.errors import DamagedMaterial
 from regraft.pretrained.check import check_folder
 from regraft.pretrained.folder import quiet
 
-
-@pytest.fixture(scope="module")
-def place() -> Path:
-    if reason := materials.missing("efficientnet-lite0"):
-        pytest.skip(reason)
-    return materials.folder("efficientnet-lite0")
+MATERIAL = "efficientnet-lite0"
 
 
 @pytest.fixture(scope="module")

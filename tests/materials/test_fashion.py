@@ -8,16 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import materials
 from materials.errors import DamagedMaterial
 from materials.fashion import CLASSES, SPLITS, read, write
 
-
-@pytest.fixture
-def place() -> Path:
-    if reason := materials.missing("fashion-mnist"):
-        pytest.skip(reason)
-    return materials.folder("fashion-mnist")
+MATERIAL = "fashion-mnist"
 
 
 @pytest.mark.parametrize(("split", "each"), [("train", 200), ("validation", 100), ("test", 200)])

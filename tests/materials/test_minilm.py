@@ -11,12 +11,7 @@ from materials import minilm
 from materials.errors import DamagedMaterial
 from regraft.fingerprint import file_sha256
 
-
-@pytest.fixture
-def place() -> Path:
-    if reason := materials.missing("minilm"):
-        pytest.skip(reason)
-    return materials.folder("minilm")
+MATERIAL = "minilm"
 
 
 def test_every_file_is_the_pinned_one(place: Path) -> None:

@@ -8,15 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import materials
 from materials.roads import AHEAD, COUNTS, SIZE, _generator, drawn_road, is_against, picture
 
-
-@pytest.fixture
-def place() -> Path:
-    if reason := materials.missing("roads"):
-        pytest.skip(reason)
-    return materials.folder("roads")
+MATERIAL = "roads"
 
 
 @pytest.mark.parametrize("side", list(COUNTS))

@@ -5,16 +5,10 @@ from pathlib import Path
 
 import pytest
 
-import materials
 from materials.errors import DamagedMaterial
 from materials.vader import HEADER, TABLES, convert
 
-
-@pytest.fixture
-def place() -> Path:
-    if reason := materials.missing("vader"):
-        pytest.skip(reason)
-    return materials.folder("vader")
+MATERIAL = "vader"
 
 
 def read(path: Path) -> list[dict[str, str]]:

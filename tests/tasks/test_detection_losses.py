@@ -173,6 +173,19 @@ def test_a_tiny_net_learns_eight_pictures_by_heart() -> None:
 # Sets
 
 
+_SIZES = {
+    "d_model": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 16,
+    "decoder_ffn_dim": 16,
+    "num_queries": 7,
+    "num_labels": LABELS,
+}
+
+
 def _detr(name: str, **more: Any) -> Any:
     from transformers import AutoConfig
 
@@ -184,19 +197,8 @@ def _detr(name: str, **more: Any) -> Any:
         "layer_type": "basic",
         "out_features": more.pop("stages", ["stage4"]),
     }
-    sizes = {
-        "d_model": 16,
-        "encoder_layers": 1,
-        "decoder_layers": 2,
-        "encoder_attention_heads": 2,
-        "decoder_attention_heads": 2,
-        "encoder_ffn_dim": 16,
-        "decoder_ffn_dim": 16,
-        "num_queries": 7,
-        "num_labels": LABELS,
-    }
     plain = {"use_timm_backbone": False, "use_pretrained_backbone": False}
-    return AutoConfig.for_model(name, backbone_config=backbone, **plain, **{**sizes, **more})
+    return AutoConfig.for_model(name, backbone_config=backbone, **plain, **{**_SIZES, **more})
 
 
 def _rt_detr(name: str, **more: Any) -> Any:
@@ -216,18 +218,7 @@ def _rt_detr(name: str, **more: Any) -> Any:
     }
     from transformers import AutoConfig
 
-    sizes = {
-        "d_model": 16,
-        "encoder_layers": 1,
-        "decoder_layers": 2,
-        "encoder_attention_heads": 2,
-        "decoder_attention_heads": 2,
-        "encoder_ffn_dim": 16,
-        "decoder_ffn_dim": 16,
-        "num_queries": 7,
-        "num_labels": LABELS,
-    }
-    return AutoConfig.for_model(name, **{**config, **sizes, **more})
+    return AutoConfig.for_model(name, **{**config, **_SIZES, **more})
 
 
 def _d_fine(name: str) -> Any:

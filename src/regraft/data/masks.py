@@ -7,7 +7,7 @@ occur), ``names`` (of value 0, 1, 2, ... where known), ``content`` (what they ar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +132,14 @@ def draw_mask(objects: tuple[Object, ...], width: int, height: int, names: list[
             raise ValueError(f"object {number}: its mask is {drawn}, the image is {width} x {height}")
     classes = (BACKGROUND, *names)
     return DrawnMask(objects, width, height, _values(_drawn(objects, width, height, classes)), classes)
+
+
+def renumbered(pixels: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
+    """A mask whose values 0, 1, 2, ... have become these numbers, uint8 [height, width]; 255 and more do not count."""
+    table = np.full(65536, IGNORE, np.uint8)
+    table[: len(numbers[:IGNORE])] = numbers[:IGNORE]
+    found: np.ndarray = table[pixels]
+    return found
 
 
 def not_installed(package: str) -> ResourceError:

@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.errors import DataError, ResourceError
+from regraft.data.masks import not_installed
+from regraft.data.objects import MOST_PIXELS as MOST_PIXELS  # 300 MB as RGB; more are refused by the header
+from regraft.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-MOST_PIXELS = 100_000_000  # 300 MB as RGB; a picture of more is refused by its header
 _LARGE = 16_000_000  # pixels above which pictures are decoded one at a time, whatever the threads
 _ONE_LARGE = threading.Lock()
 _LOSSLESS = 64  # pixels a side up to which a thumbnail is PNG
@@ -41,6 +42,7 @@ _SIGNATURES = (  # what a file begins with, and the plugin of Pillow that reads 
     (b"BM", "Bmp"),
     *((b"P%d" % number, "Ppm") for number in range(1, 7)),
 )
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _READ = "PNG, JPEG, WebP, GIF, TIFF, BMP and PPM"
 _TRUNCATED = "is truncated: the file ends before the picture does"
 _OF_PILLOW = r"PIL(\.|$)"  # its modules, for the filter of warnings
@@ -122,7 +124,26 @@ def _decoded(path: Path) -> tuple[Image, str]:
         raise ValueError(f"cannot be read: {error.strerror or error}") from None
 
 
-def _image(file: BinaryIO) -> Image:
+def upright_size(path: Path) -> tuple[int, int]:
+    """Width and height of the upright image in a file, from its header alone.
+
+    Raises:
+        ValueError: it is none that can be read.
+        ResourceError: Pillow is not installed.
+    """
+    try:
+        with path.open("rb") as file:
+            opener = _opener(file)
+            with _plain_reasons():
+                opened = opener(file)
+                turned = _orientation(opened) in _SIDEWAYS
+                return (opened.height, opened.width) if turned else (opened.width, opened.height)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror or error}") from None
+
+
+def _opener(file: BinaryIO) -> type[ImageFile]:
+    """What reads a file, by how it begins; the file is at its start again."""
     _require_pillow()
     start = file.read(16)
     file.seek(0)
@@ -134,8 +155,13 @@ def _image(file: BinaryIO) -> Image:
     if kind == "WebP" and int.from_bytes(start[4:8], "little") + 8 > os.fstat(file.fileno()).st_size:
         raise ValueError(_TRUNCATED)
     _silence_pillow()
+    return _plugin(kind)
+
+
+def _image(file: BinaryIO) -> Image:
+    opener = _opener(file)
     with _plain_reasons():
-        opened = _plugin(kind)(file)
+        opened = opener(file)
         pixels = opened.width * opened.height
         if pixels > MOST_PIXELS:
             raise _Unfit(
@@ -160,16 +186,22 @@ def _plugin(kind: str) -> type[ImageFile]:
     return plugin
 
 
+def _orientation(opened: ImageFile) -> int | None:
+    """How the picture is to be turned. What Pillow cannot read of EXIF is no reason to refuse the picture."""
+    if opened.format == "TIFF":  # its plugin has turned it
+        return None
+    try:
+        found: int | None = opened.getexif().get(0x0112)
+    except Exception:  # of many kinds, from bytes that nothing else is read from
+        return None
+    return found
+
+
 def _upright(opened: ImageFile) -> Image:
-    """Turned as its EXIF says. What Pillow cannot read of EXIF is no reason to refuse the picture."""
+    """Turned as its EXIF says."""
     from PIL.Image import Transpose
 
-    if opened.format == "TIFF":  # its plugin has turned it
-        return opened
-    try:
-        orientation = opened.getexif().get(0x0112)
-    except Exception:  # of many kinds, from bytes that nothing else is read from
-        return opened
+    orientation = _orientation(opened)
     turns = {
         2: Transpose.FLIP_LEFT_RIGHT,
         3: Transpose.ROTATE_180,
@@ -255,4 +287,4 @@ def _require_pillow() -> None:
     try:
         import PIL  # noqa: F401
     except ImportError:
-        raise ResourceError("images need Pillow, which is not installed", fix='pip install "regraft[vision]"') from None
+        raise not_installed("Pillow") from None

@@ -17,6 +17,7 @@ from regraft.evaluation.weighted import Array, Floats
 
 COLDEST, HOTTEST = 0.05, 20.0
 _PROBABLE = ("classes", "labels")  # the kinds whose scores are probabilities
+_COUNTED = ("boxes", "masks")  # those whose metrics take what is kept as it is
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def probabilities(logits: Array, kind: Kind, *, temperature: float = 1.0) -> Flo
     What comes from no logits stays: numbers, boxes, and the pixels of masks.
     """
     if kind not in _PROBABLE:
-        return np.asarray(logits, dtype=np.float64)
+        return logits if kind in _COUNTED else np.asarray(logits, dtype=np.float64)
     found = room(logits.shape[0], logits.shape[1], np.float64)
     for start in range(0, len(logits), CHUNK):
         values = np.asarray(logits[start : start + CHUNK], dtype=np.float64) / temperature

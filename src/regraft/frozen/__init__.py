@@ -3,6 +3,7 @@
 from regraft.frozen.execution import UNFIT, Decision, Execution, Runner
 from regraft.frozen.features import depth_taps, features
 from regraft.frozen.frontier import Frontier, chain_of, find_frontier, resting
+from regraft.frozen.patch import forget_biases, statistics_at_rest
 from regraft.frozen.prefix import Prefix, Tap
 from regraft.frozen.rows import FrozenRows, fill, read
 from regraft.frozen.store import Store, list_stores, make_room, remove_store, store_root
@@ -26,11 +27,13 @@ __all__ = [
     "features",
     "fill",
     "find_frontier",
+    "forget_biases",
     "list_stores",
     "make_room",
     "read",
     "remove_store",
     "resting",
+    "statistics_at_rest",
     "store_root",
     "trace_of",
 ]

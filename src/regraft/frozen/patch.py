@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 Forward = Callable[..., Any]
 
@@ -26,19 +27,32 @@ def at_rest(model: nn.Module) -> Iterator[None]:
     try:
         for module in awake:
             module.training = False
-        _forget(model)
+        forget_biases(model)
         yield
     finally:
         for module in awake:
             module.training = True
-        _forget(model)
+        forget_biases(model)
 
 
-def _forget(model: nn.Module) -> None:
+def forget_biases(model: nn.Module) -> None:
     """Let nothing that was computed at rest be used after weights have moved: LeViT keeps its attention biases."""
     for module in model.modules():
         if "attention_bias_cache" in module.__dict__:
             module.__dict__["attention_bias_cache"] = {}
+
+
+@contextmanager
+def statistics_at_rest(model: nn.Module) -> Iterator[None]:
+    """Batch norms that train take what they have gathered so far and gather nothing, for as long as this lasts."""
+    gathering = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training]
+    for norm in gathering:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in gathering:
+            norm.train()
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What the model knows: find it, open it safely, name its parts, graft a head on it."""
 
-from regraft.pretrained.anatomy import Anatomy, anatomy_of
+from regraft.pretrained.anatomy import Anatomy, anatomy_of, idle
 from regraft.pretrained.attention import fast_attention, only_rows
 from regraft.pretrained.check import check_folder
 from regraft.pretrained.choice import HEADS
@@ -19,6 +19,7 @@ __all__ = [
     "check_folder",
     "encoder_of",
     "fast_attention",
+    "idle",
     "load",
     "mean_pool",
     "model_folder",

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from regraft.errors import RecipeError
 from regraft.pretrained.heads import MeanPooled
@@ -141,6 +142,18 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
         ),
         modules=tuple(lists),
     )
+
+
+def idle(model: nn.Module, value: Callable[[], Tensor]) -> frozenset[str]:
+    """The parameters that a number does not depend on: what a head does not look at, and what is run without gradient.
+
+    Args:
+        value: computes the number.
+    """
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    with torch.enable_grad():
+        slopes = torch.autograd.grad(value(), [parameter for _, parameter in named], allow_unused=True)
+    return frozenset(name for (name, _), slope in zip(named, slopes, strict=True) if slope is None)
 
 
 def backbone_path(model: nn.Module) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from regraft.errors import RecipeError, ResourceError
 from regraft.fingerprint import draw
-from regraft.pretrained.anatomy import Anatomy, anatomy_of
+from regraft.pretrained.anatomy import Anatomy, anatomy_of, idle
 from regraft.pretrained.check import check_folder
 from regraft.pretrained.choice import Choice, choose, reads_images, same_choice
 from regraft.pretrained.folder import first_line, model_folder, quiet
@@ -232,16 +232,13 @@ def _head_dropout(backbone: nn.Module, options: ModelOptions, choice: Choice) ->
 
 def _unused(model: Any) -> frozenset[str]:
     """The parameters that an image's answer does not depend on: norms and poolers that the head does not look at."""
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    with torch.enable_grad():
-        said = sum(part.float().sum() for part in _tensors(model(pixel_values=trial_image(model.base_model))))
-        assert isinstance(said, Tensor)
-        slopes = torch.autograd.grad(said, [parameter for _, parameter in named], allow_unused=True)
-    return frozenset(name for (name, _), slope in zip(named, slopes, strict=True) if slope is None)
+    image = trial_image(model.base_model)
 
+    def said() -> Tensor:
+        parts = [part.float().sum() for part in model(pixel_values=image).values() if part.requires_grad]
+        return torch.stack(parts).sum()
 
-def _tensors(output: Mapping[str, Tensor]) -> Iterator[Tensor]:
-    return (part for part in output.values() if part.requires_grad)
+    return idle(model, said)
 
 
 def _settle_padding(model: Any, processor: Any) -> None:

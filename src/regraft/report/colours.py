@@ -1,6 +1,6 @@
 """Colours of classes in pictures: told apart by readers who are colour-blind, on any photograph.
 
-The first seven are those of Okabe and Ito (Color Universal Design, 2008), without black.
+The first seven are those of the sheets of augmented examples.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 
+from regraft.data.augment.palette import PALETTE
+
 BACKGROUND = "#454b55"
 IGNORED = "#b9bec7"  # what does not count in a mask
-_FIRST = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442")
 _GOLDEN = 0.618034  # of the circle of hues, so that neighbours differ
 
 
@@ -27,7 +28,7 @@ def ink_on(colour: str) -> str:
 
 
 def _colour(place: int) -> str:
-    if place < len(_FIRST):
-        return _FIRST[place]
+    if place < len(PALETTE):
+        return PALETTE[place]
     shade = colorsys.hls_to_rgb(place * _GOLDEN % 1, (0.38, 0.55, 0.72)[place % 3], 0.6)
     return "#" + "".join(f"{round(255 * part):02x}" for part in shade)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from regraft.data.masks import IGNORE
 from regraft.report import masks
 from regraft.report.blocks import Block, Card, Gallery, Key, Note, Outline, Shot
 from regraft.report.colours import IGNORED, colours_of, ink_on
@@ -48,7 +49,6 @@ def row_of(material: Material, row: int) -> dict[str, Any]:
 
 
 def card(material: Material, values: Mapping[str, Any], aside: str = "") -> Card:
-    """The row of the predictions that a place stands for."""
     """One row of the predictions."""
     path = str(values.get("image") or "")
     name = shortened(PurePath(path).name, _LONGEST)
@@ -175,7 +175,7 @@ def _keys(material: Material, rows: Sequence[Mapping[str, Any]]) -> list[Key]:
         told_of = []
         truths = [mask for values in rows if (mask := _truth(material, values)) is not None]
         seen |= {label for mask in truths for label, _ in masks.shares(mask, material.labels)}
-        ignored = [Key("does not count", IGNORED)] if any((mask == masks.IGNORE).any() for mask in truths) else []
+        ignored = [Key("does not count", IGNORED)] if any((mask == IGNORE).any() for mask in truths) else []
     labels = [label for label in material.labels if label in seen]
     keys = [Key(shortened(label, 28), colours[label]) for label in labels[:_MOST_KEYS]]
     more = [Key(f"and {len(labels) - _MOST_KEYS} more")] if len(labels) > _MOST_KEYS else []

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regraft.data.masks import IGNORE
 from regraft.errors import RegraftError
 from regraft.report.album import data_uri
 from regraft.report.colours import IGNORED
 
-IGNORE = 255
 Mask = NDArray[np.uint8]
 
 
@@ -24,19 +24,14 @@ def true_mask(path: str, labels: Sequence[str]) -> Mask:
     Raises:
         ValueError, OSError: the file cannot be read.
     """
-    from regraft.data.masks import MaskFile, class_names
+    from regraft.data.masks import MaskFile, class_names, renumbered
 
     try:
         named, pixels = class_names(Path(path).parent) or tuple(labels), MaskFile(path, "", 0, 0, ()).read()
     except RegraftError as error:
         raise ValueError(str(error)) from None
     numbers = {label: number for number, label in enumerate(labels)}
-    table = np.full(65536, IGNORE, dtype=np.uint8)
-    for value, name in enumerate(named):
-        if value != IGNORE:
-            table[value] = numbers.get(name, IGNORE)
-    found: Mask = table[pixels]
-    return found
+    return renumbered(pixels, [numbers.get(name, IGNORE) for name in named])
 
 
 def truth_of(row: Mapping[str, Any], labels: Sequence[str]) -> Mask | None:

@@ -149,8 +149,7 @@ class ImageInputs(Inputs):
 
     def canvas(self, processor: Any) -> Canvas:
         """The size that all images are brought to: measured on one that is wide and one that is high."""
-        versions = [version(name) for name in ("pillow", "kornia")]
-        settings = digest([processor.to_dict(), type(processor).__qualname__, versions])
+        settings = digest([processor.to_dict(), type(processor).__qualname__, version("pillow")])
         if self.image_size is not None:
             fit: Literal["stretch", "crop"] = "stretch" if self.stretch else "crop"
             return Canvas(self.image_size, self.image_size, fit, settings)
@@ -469,4 +468,4 @@ def to_pixels(image: Tensor) -> Pixels:
 
 def _digest(options: ImageAugmentation) -> str:
     """What decides the pixels of a view; how many views there are does not."""
-    return digest(replace(options, views=None).__dict__)
+    return digest([replace(options, views=None).__dict__, version("kornia")])

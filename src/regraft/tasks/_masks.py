@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regraft.data.example import BadRow, Column, Example
-from regraft.data.masks import IGNORE, DrawnMask, MaskFile, open_mask, parse_mask
+from regraft.data.masks import IGNORE, DrawnMask, MaskFile, open_mask, parse_mask, renumbered
 from regraft.errors import DataError, RecipeError
 from regraft.tasks._contract import Answers, Encoded, Loss, Output, Targets
 from regraft.tasks._images import Canvas, nearest_pixels
@@ -34,11 +33,7 @@ class ClassMap:
 
     def read(self) -> NDArray[np.uint8]:
         """uint8 [h, w]."""
-        table = np.full(max(256, len(self.numbers)), IGNORE, dtype=np.uint8)
-        table[: len(self.numbers)] = self.numbers
-        pixels = self.mask.read()
-        found: NDArray[np.uint8] = table[np.minimum(pixels, len(table) - 1)]
-        return found
+        return renumbered(self.mask.read(), self.numbers)
 
     def counts(self, classes: int) -> NDArray[np.int64]:
         """Pixels of each class, [classes]."""
@@ -51,7 +46,6 @@ class MaskTargets(Targets):
 
     Args:
         loss_name: auto is cross-entropy and Dice together.
-        balanced: whether rare classes count as much as frequent ones.
         focal_gamma: with focal, how little the easy pixels count.
     """
 
@@ -59,16 +53,12 @@ class MaskTargets(Targets):
     focal_gamma: float = 2.0
 
     def column(self, *, label_separator: str) -> Column:  # noqa: ARG002  (masks are not separated)
-        return Column("mask", "target", parse_mask, _SYNONYMS, opens=_opened)
+        return Column("mask", "target", parse_mask, _SYNONYMS, opens=open_mask)
 
     def learn(self, examples: Sequence[Example]) -> Answers:
-        named = [example.target.names for example in examples if example.target.names is not None]
-        if named:
-            names = named[0]
-        else:
-            values = {value for example in examples for value in example.target.values if value != IGNORE}
-            names = tuple(str(value) for value in range(max(values, default=-1) + 1))
         seen = {value for example in examples for value in example.target.values if value != IGNORE}
+        numbered = tuple(str(value) for value in range(max(seen, default=-1) + 1))
+        names = next((example.target.names for example in examples if example.target.names is not None), numbered)
         if len(seen) < 2:
             ignored = any(IGNORE in example.target.values for example in examples)
             raise DataError(
@@ -172,10 +162,6 @@ def _own_loss(family: str, answers: Answers, config: Any, *, asked: MaskLoss) ->
 def mask_marks(value: ClassMap, canvas: Canvas) -> dict[str, Tensor]:
     """What moves with the pixels: int64 [height, width] of the canvas."""
     return {"mask": torch.from_numpy(nearest_pixels(value.read(), canvas.size).astype(np.int64))}
-
-
-def _opened(path: Path) -> MaskFile:
-    return open_mask(path)
 
 
 def _misfit(example: Example, answers: Answers) -> str | None:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from regraft.data.masks import IGNORE as IGNORED
 from regraft.tasks._contract import Output
 
 SegmentationLossName = Literal["cross-entropy", "focal", "dice", "cross-entropy+dice"]
 MASK_FAMILIES = frozenset({"mask2former", "maskformer"})
-IGNORED = 255
 
 _SEED = 20211202  # of the points at which Mask2Former's loss looks
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from regraft.errors import TrainingError
 from regraft.fingerprint import tensors_sha256
+from regraft.frozen import forget_biases
 
 
 def freeze_all_but(model: nn.Module, trainable: Collection[str]) -> None:
@@ -27,9 +28,7 @@ def set_modes(model: nn.Module, resting: Collection[nn.Module] = ()) -> None:
     """
     model.eval()
     _wake(model, set(resting))
-    for module in model.modules():
-        if "attention_bias_cache" in module.__dict__:  # LeViT keeps biases for eval, and forgets them in train() alone
-            module.__dict__["attention_bias_cache"] = {}
+    forget_biases(model)
 
 
 def frozen_tensors(model: nn.Module, trainable: Collection[str]) -> dict[str, Tensor]:

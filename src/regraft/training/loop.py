@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,14 +20,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from regraft.data.batches import passes, step_batches
 from regraft.data.example import Example
 from regraft.device import Device, out_of_memory
 from regraft.errors import CheckpointError, DataError, Interrupted, NotFiniteError, OutOfMemoryError, ResourceError
 from regraft.fingerprint import draw
-from regraft.frozen import Decision, Execution, Tap, find_frontier, resting
+from regraft.frozen import Decision, Execution, Tap, find_frontier, resting, statistics_at_rest
 from regraft.pretrained import Anatomy, fast_attention
 from regraft.recipe import TrainingOptions
 from regraft.strategies import Phase
@@ -301,7 +300,9 @@ class Loop:
             self._stop()
             _seed(draw("noise", m.seed, self.state.step, index), m.device)
             inputs = m.device.move(batch.inputs)
-            with m.device.computing(), _no_statistics_of_one(m.model, len(members)):
+            # a single example has no spread that could be gathered
+            gathering = nullcontext() if len(members) > 1 else statistics_at_rest(m.model)
+            with m.device.computing(), gathering:
                 output = m.execution(inputs, members)
                 loss = m.loss.function(output, batch.target.to(m.device.device))
             torch.autograd.backward(loss.sum() / units)
@@ -498,23 +499,6 @@ def _quick(model: nn.Module, device: Device) -> Iterator[None]:
             stack.enter_context(fast_attention(model))
             stack.enter_context(fast_dropout(model))
         yield
-
-
-@contextmanager
-def _no_statistics_of_one(model: nn.Module, examples: int) -> Iterator[None]:
-    """Batch norms that train take what they have gathered so far where a pass is a single example: it has no spread."""
-    lone = [
-        module
-        for module in (model.modules() if examples == 1 else ())
-        if isinstance(module, _BatchNorm) and module.training
-    ]
-    for norm in lone:
-        norm.eval()
-    try:
-        yield
-    finally:
-        for norm in lone:
-            norm.train()
 
 
 def _optimizer(parameters: Mapping[str, nn.Parameter], phase: Phase, options: TrainingOptions) -> torch.optim.AdamW:

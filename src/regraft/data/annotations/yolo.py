@@ -18,8 +18,8 @@ import yaml
 
 from regraft.data.cells import Row, broken, fault, shown
 from regraft.data.example import BadRow
-from regraft.data.masks import not_installed
 from regraft.data.objects import outside, parse_object
+from regraft.data.pictures import upright_size
 from regraft.errors import DataError
 
 _YAML = (".yaml", ".yml")
@@ -101,7 +101,7 @@ def _row(image: Path, number: int, dataset: _Dataset, wanted: set[str], file: st
     cells: dict[str, Any] = {"image": name}
     if wanted & {"objects", "mask"}:
         try:
-            width, height = _size(image)
+            width, height = upright_size(image)
         except ValueError as error:
             return BadRow(file, number, "image", f"{shown(name)} {error}")
         labels = _label_path(image).with_suffix(".txt")
@@ -216,29 +216,6 @@ def _label_path(path: Path) -> Path:
 
 def _relative(path: Path, base: Path) -> str:
     return Path(os.path.relpath(os.path.normpath(path), os.path.normpath(base))).as_posix()
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """Width and height of the upright image, from its header."""
-    try:
-        from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401 - the last two register themselves
-    except ImportError:
-        raise not_installed("Pillow") from None
-    Image.preinit()
-    try:
-        with path.open("rb") as opened:
-            start = opened.read(16)
-            for factory, accept in Image.OPEN.values():  # Image.open would warn of large images
-                if accept is not None and accept(start) is True:
-                    opened.seek(0)
-                    image = factory(opened, "")
-                    turned = image.format != "TIFF" and image.getexif().get(0x0112) in (5, 6, 7, 8)
-                    return (image.height, image.width) if turned else (image.width, image.height)
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # a decoder of damaged files raises whatever it stumbles over
-        raise ValueError(f"is damaged: {error or type(error).__name__}"[:200]) from None
-    raise ValueError("is no image that is known")
 
 
 def _dataset(path: Path, file: str) -> _Dataset:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from regraft.data.augment.palette import PALETTE
 from regraft.data.augment.sample import IGNORE, Sample, resized
 
-_COLOURS = ["0072b2", "e69f00", "009e73", "d55e00", "cc79a7", "56b4e9", "f0e442"]  # told apart by the colour-blind too
 _GAP, _EDGE = 12, 2  # pixels between pictures; of a box's line
 _SOFT = (127, 133, 143)  # of captions: readable on white and on black
 _TINT = 0.5  # of a mask
@@ -58,8 +58,8 @@ def sheet(
 
 def colour_of(label: int) -> tuple[int, int, int]:
     """The colour of a class: seven that are easily told apart, then others for ever."""
-    if label < len(_COLOURS):
-        red, green, blue = bytes.fromhex(_COLOURS[label])
+    if label < len(PALETTE):
+        red, green, blue = bytes.fromhex(PALETTE[label][1:])
         return red, green, blue
     shade = colorsys.hls_to_rgb(label * 0.618034 % 1, 0.5 + 0.1 * (label % 2), 0.75)
     return round(shade[0] * 255), round(shade[1] * 255), round(shade[2] * 255)
