@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +17,7 @@ from torch import Tensor, nn
 Precision = Literal["fp32", "bf16"]
 
 _SEVERAL = 8  # convolutions
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's mallopt
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,36 @@ def choose_device(precision: Literal["auto", "fp32", "bf16"], *, model: nn.Modul
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
         torch.use_deterministic_algorithms(True, warn_only=True)
+    else:
+        _keep_freed_memory()
     if precision != "auto":
         return Device(device, precision, "asked for")
     fast, reason = _fast_at_bf16(device)
     if fast and device.type == "cpu" and model is not None and _convolves(model) and "amx_bf16" not in _cpu_flags():
         fast, reason = False, "this CPU is no faster at convolutions in bf16"
     return Device(device, "bf16" if fast else "fp32", reason)
+
+
+def trim_memory() -> None:
+    """Give freed memory back to the system, where there is a glibc."""
+    _glibc("malloc_trim", 0)
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Let what one pass has freed serve the next one, where there is a glibc.
+
+    It gives blocks above 32 MB back at once, and the system clears them each time anew: 40 % of the time of a pass of
+    EfficientNet-Lite0, forward and back, on 16 images of 320 pixels.
+    """
+    _glibc("mallopt", _MMAP_MAX, 0)
+    _glibc("mallopt", _TRIM_THRESHOLD, -1)
+
+
+def _glibc(function: str, *arguments: int) -> None:
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            getattr(ctypes.CDLL("libc.so.6"), function)(*arguments)
 
 
 def _convolves(model: nn.Module) -> bool:

@@ -16,7 +16,7 @@ from regraft import evaluation, extensions, pretrained
 from regraft.data import BadRow, Column, Example, Splits, load_splits
 from regraft.device import require_memory
 from regraft.errors import DataError, RecipeError
-from regraft.frozen import UNFIT, Subject, statistics_at_rest
+from regraft.frozen import UNFIT, Subject, known_norms, statistics_at_rest
 from regraft.planning import Plan, parts_of
 from regraft.pretrained import Pretrained
 from regraft.recipe import AugmentationOptions, ModelOptions, Recipe, StrategyOptions, TaskOptions
@@ -150,11 +150,11 @@ def _looked_at(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss
 @contextmanager
 def _training(model: torch.nn.Module) -> Iterator[None]:
     """A model in train mode, its batch statistics at rest; random numbers and eval mode are put back."""
-    with torch.random.fork_rng(devices=[]), statistics_at_rest(model.train()):
-        try:
+    try:
+        with torch.random.fork_rng(devices=[]), statistics_at_rest(model.train()):
             yield
-        finally:
-            model.eval()
+    finally:
+        model.eval()
 
 
 def augmented(rows: Rows, task: Task, recipe: Recipe, *, epochs: int) -> tuple[Rows, dict[str, Any]]:
@@ -289,6 +289,7 @@ def _plan(
             *task.inputs.remarks(rows.encoded, model.processor, model.config),
             *model.notes,
             *_told_of_what_was_kept(model),
+            *_told_of_the_norms(model),
             *_told_of_the_views(rows, sum(phase.epochs for phase in chosen), frozen=_something_rests(model, chosen)),
         ],
     )
@@ -303,6 +304,12 @@ def _told_of_what_was_kept(model: Pretrained) -> Iterator[str]:
     if model.kept:
         more = f" and {len(model.kept) - 8} more" if len(model.kept) > 8 else ""
         yield f"the checkpoint knows of {', '.join(model.kept[:8])}{more}, and keeps what it knows"
+
+
+def _told_of_the_norms(model: Pretrained) -> Iterator[str]:
+    count = len(list(known_norms(model.model, model.anatomy)))
+    if count:
+        yield f"the {count} batch norms of the checkpoint keep its means and variances"
 
 
 def _told_of_the_views(rows: Rows, epochs: int, *, frozen: bool) -> Iterator[str]:

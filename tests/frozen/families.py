@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from regraft.device import Device
 from regraft.frozen import Subject
 from regraft.pretrained import MeanPooled, anatomy_of
+from regraft.pretrained.opening import channels_last
 from regraft.tasks import Encoded, Inputs
 from regraft.tasks._text import TextInputs
 from regraft.testing import BACKBONES, DETECTORS, FAMILIES, IMAGE_FAMILIES, SEGMENTERS, WORDS, tiny_model
@@ -102,6 +103,7 @@ def case(family: str, folder: Path, *, precision: str = "fp32") -> Case:
     else:
         model, inputs, processor, encoded = (_images if family in {*IMAGES, *DENSE} else _text)(family, folder)
     device = Device(torch.device("cpu"), precision, "asked for")  # type: ignore[arg-type]
+    channels_last(model)
     return Case(Subject(model.eval(), anatomy_of(model), inputs, processor, device), encoded)
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 import gc
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +19,7 @@ import torch
 
 from regraft.assessment import wanted_taps
 from regraft.data import Example
+from regraft.device import trim_memory
 from regraft.errors import Interrupted
 from regraft.forecasting.sample import Sample, filled_tokens, spread
 from regraft.frozen import Tap, features, list_stores, store_root
@@ -82,7 +81,7 @@ def rehearse(prepared: Prepared, sample: Sample, *, store: bool, poll: Poll = la
     """
     before = peak_memory()
     gc.collect()
-    _trim()
+    trim_memory()
     small = _cut(prepared, sample, store=store)
     reset_peak()
     with _nowhere(prepared.recipe) as folder, _same_numbers(prepared):
@@ -203,10 +202,3 @@ def _same_numbers(prepared: Prepared) -> Iterator[None]:
     device = prepared.device.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
-
-
-def _trim() -> None:
-    """Give freed memory back to the system, so that what is needed next is seen; where there is a glibc."""
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL("libc.so.6").malloc_trim(0)

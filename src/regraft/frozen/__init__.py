@@ -2,7 +2,7 @@
 
 from regraft.frozen.execution import UNFIT, Decision, Execution, Runner
 from regraft.frozen.features import depth_taps, features
-from regraft.frozen.frontier import Frontier, chain_of, find_frontier, resting
+from regraft.frozen.frontier import Frontier, chain_of, find_frontier, known_norms, resting
 from regraft.frozen.patch import forget_biases, statistics_at_rest
 from regraft.frozen.prefix import Prefix, Tap
 from regraft.frozen.rows import FrozenRows, fill, read
@@ -28,6 +28,7 @@ __all__ = [
     "fill",
     "find_frontier",
     "forget_biases",
+    "known_norms",
     "list_stores",
     "make_room",
     "read",

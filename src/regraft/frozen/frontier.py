@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from regraft.pretrained import Anatomy
 
@@ -49,18 +51,29 @@ def chain_of(anatomy: Anatomy) -> tuple[str, ...]:
 
 
 def resting(model: nn.Module, anatomy: Anatomy, blocks: int) -> list[nn.Module]:
-    """The modules that must not be in training mode since something below the frontier runs in them.
+    """The modules that must not be in training mode though something in them trains.
 
-    That is whatever holds the frozen blocks, up to the backbone: its own dropout, masking or layer drop acts on what
-    the frozen part computes. Empty where nothing is frozen from the bottom.
+    Where blocks are frozen from the bottom: whatever holds them, up to the backbone, since its own dropout, masking or
+    layer drop acts on what the frozen part computes. And always the batch norms of the checkpoint: their statistics
+    are of far more images than the labelled ones, and those of small batches would be gathered too slowly to follow.
+    Their scales and shifts may train all the same.
     """
+    return [*_holding(model, anatomy, blocks), *known_norms(model, anatomy)]
+
+
+def known_norms(model: nn.Module, anatomy: Anatomy) -> Iterator[nn.Module]:
+    """Batch norms whose statistics come with the checkpoint."""
+    for path, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and f"{path}.weight" not in anatomy.new:
+            yield module
+
+
+def _holding(model: nn.Module, anatomy: Anatomy, blocks: int) -> Iterator[nn.Module]:
     if blocks == 0:
-        return []
+        return
     path = chain_of(anatomy)[0]
     prefix = getattr(model, "base_model_prefix", "")
-    held = []
     while "." in path:
         path = path.rpartition(".")[0]
         if not prefix or not hasattr(model, prefix) or path == prefix or path.startswith(f"{prefix}."):
-            held.append(model.get_submodule(path))
-    return held
+            yield model.get_submodule(path)

@@ -67,12 +67,12 @@ def _repeated(tensor: Tensor, count: int) -> Tensor:
 
 
 def _as(rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """Rows in another type.
+    """Rows in another type, laid out as the store keeps them, so that what reads them gives the same bits.
 
     Raises:
         RecipeError: fp16 was asked for, and a number is too large for it.
     """
-    kept = rows.to(dtype)
+    kept = rows.to(dtype).contiguous()
     if dtype == torch.float16 and bool((kept.isinf() & rows.isfinite()).any()):
         raise RecipeError(
             f"cache.dtype=fp16 holds numbers up to 65504, and a hidden state is {float(rows.abs().max()):.3g}",

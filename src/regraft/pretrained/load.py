@@ -21,7 +21,15 @@ from regraft.pretrained.heads import GraftedBoxes, GraftedDense, MeanPooled, fin
 from regraft.pretrained.heads.dense import Grafted
 from regraft.pretrained.heads.pyramid import look, trial_image
 from regraft.pretrained.labels import first_names, keep_rows, label_sized
-from regraft.pretrained.opening import annotate, class_of, library, open_folder, require_weights, settings_of
+from regraft.pretrained.opening import (
+    annotate,
+    channels_last,
+    class_of,
+    library,
+    open_folder,
+    require_weights,
+    settings_of,
+)
 from regraft.pretrained.processor import image_processor_of, tokenizer_of
 from regraft.pretrained.sizes import allow_any_size
 from regraft.recipe import ModelOptions
@@ -99,6 +107,7 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
         processor = tokenizer_of(folder)
         _settle_padding(model, processor)
         return Pretrained(model.eval(), processor, anatomy, folder, choice.head, notes=choice.notes)
+    channels_last(model)
     anatomy = anatomy_of(model.eval(), first_names(model, new))
     if choice.head == "own":
         allow_any_size(model)
@@ -145,7 +154,11 @@ def reopen(folder: Path, auto_class: str, *, head: str) -> Pretrained:
             f"model {folder}: weights are missing: {', '.join(sorted(new)[:5])}",
             fix="tune it again, or copy the folder again",
         )
-    processor = image_processor_of(folder, settings)[0] if reads_images(auto_class) else tokenizer_of(folder)
+    if reads_images(auto_class):
+        channels_last(model)
+        processor = image_processor_of(folder, settings)[0]
+    else:
+        processor = tokenizer_of(folder)
     return Pretrained(model.eval(), processor, anatomy_of(model), folder, head)
 
 

@@ -147,6 +147,13 @@ def _own_memory(model: nn.Module) -> None:
         tensor.data = tensor.data.clone()
 
 
+def channels_last(model: nn.Module) -> None:
+    """Lay the weights of 2D convolutions out as they are computed fastest, on CPUs and GPUs; their values stay."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+
+
 def _not_opened(folder: Path, auto_class: str, error: Exception) -> RecipeError:
     fault = fault_of("torchvision")
     if fault is not None:

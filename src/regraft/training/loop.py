@@ -437,7 +437,7 @@ class Loop:
             for name, parameter in zip(group["names"], group["params"], strict=True):
                 of_one = moments.get(name, {})
                 self._optimizer.state[parameter] = {key: _at(value, parameter) for key, value in of_one.items()}
-        self._average = {k: v.to(self._parameters[k].device) for k, v in found.tensors("average").items()}
+        self._average = {name: _at(value, self._parameters[name]) for name, value in found.tensors("average").items()}
 
     def _enter_phase(self) -> None:
         phase = self._m.phases[self.state.phase]
@@ -548,7 +548,9 @@ def _require_names(found: checkpoint.Checkpoint, file: str, present: Iterable[st
 
 
 def _at(value: Tensor, parameter: nn.Parameter) -> Tensor:
-    return value.to(parameter.device)
+    """What a checkpoint holds of a weight, laid out as the weight is: AdamW's last bits depend on it."""
+    same = value.shape == parameter.shape
+    return torch.empty_like(parameter).copy_(value) if same else value.to(parameter.device)
 
 
 def _culprits(losses: Sequence[Tensor], places: Sequence[Sequence[int]], examples: Sequence[Example]) -> list[str]:

@@ -30,8 +30,6 @@ class BoxesHead(nn.Module):
         self.heatmap = nn.Conv2d(width, outputs, 1)
         self.sides = separable(width)
         self.ltrb = nn.Conv2d(width, 4, 1)
-        for layer in (self.heatmap, self.ltrb):
-            nn.init.normal_(layer.weight, std=0.01)
         nn.init.constant_(bias_of(self.heatmap), _PRIOR)
         nn.init.zeros_(bias_of(self.ltrb))
 

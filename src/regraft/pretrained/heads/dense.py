@@ -49,8 +49,6 @@ class DenseHead(nn.Module):
         self.neck = Neck(levels, width)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Conv2d(width, outputs, 1)
-        nn.init.normal_(self.classifier.weight, std=0.01)
-        nn.init.zeros_(bias_of(self.classifier))
 
     def forward(self, output: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         """``logits``: [batch, classes, height / 4, width / 4]."""
