@@ -22,23 +22,26 @@ class Neck(nn.Module):
     """One map at a quarter of the image's size from all maps of a backbone.
 
     From the coarsest on, each is smoothed and added to the next finer one (Lin et al., Feature Pyramid Networks for
-    Object Detection, 2017, https://arxiv.org/abs/1612.03144), and the finest alone is read, so that little is computed
-    at its size. The 3x3 convolutions are depthwise-separable.
+    Object Detection, 2017, https://arxiv.org/abs/1612.03144); then all of them, scaled up, are summed, so that what the
+    coarse ones know has a short way. The 3x3 convolutions are depthwise-separable.
     """
 
     def __init__(self, levels: Sequence[Level], width: int = WIDTH) -> None:
         super().__init__()
         self.pyramid = Pyramid(levels, width)
         self.smooth = nn.ModuleList(separable(width) for _ in self.pyramid.strides)
+        self.out = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in self.pyramid.strides)
 
     def forward(self, output: Any, size: tuple[int, int]) -> Tensor:
         """[batch, width, height / 4, width / 4], both rounded up, of an image of ``size``: height and width."""
-        maps = self.pyramid(output, size)
-        smooth = list(self.smooth)
-        found: Tensor = smooth.pop()(maps.pop())
-        for finer in reversed(maps):
-            found = smooth.pop()(finer + F.interpolate(found, finer.shape[-2:], mode="nearest"))
-        return _resized(found, (math.ceil(size[0] / 4), math.ceil(size[1] / 4)))
+        *finer, coarsest = self.pyramid(output, size)
+        *steps, first = self.smooth
+        smoothed = [first(coarsest)]
+        for level, smooth in zip(reversed(finer), reversed(steps), strict=True):
+            smoothed.append(smooth(level + F.interpolate(smoothed[-1], level.shape[-2:], mode="nearest")))
+        quarter = (math.ceil(size[0] / 4), math.ceil(size[1] / 4))
+        parts = [_resized(out(level), quarter) for out, level in zip(self.out, reversed(smoothed), strict=True)]
+        return sum(parts[1:], parts[0])
 
 
 class DenseHead(nn.Module):
