@@ -1,8 +1,10 @@
 """Composites: cut-out animals, apples and flowers pasted on photographs, with exact boxes and masks.
 
-The cut-outs are Tux Paint's stamps and most of the photographs its templates, both under GPL-2: data only, and what
-is made of them is under GPL-2 too. Training, validation and test share no photograph. Test shares no cut-out with
-the others; validation has its own ones of the classes that have enough. Three classes are also classes of COCO.
+The cut-outs are Tux Paint's stamps and most of the photographs its templates, both under GPL-2. Half of those that
+training sees are wallpapers of Lomiri under Creative Commons licences (CC0, BY and BY-SA), so that it knows of more
+than woods and rocks. LICENSE names them all; this is data to try things on, not to pass on. Training, validation and
+test share no photograph. Test shares no cut-out with the others; validation has its own ones of the classes that have
+enough. Three classes are also classes of COCO.
 
     train.json  validation.json  test.json    COCO annotations, masks as run lengths
     train/images/0001.jpg                     320x320
@@ -44,6 +46,14 @@ TEMPLATES = Package(
     registry="debian",
 )
 
+WALLPAPERS = Package(
+    name="lomiri-wallpapers-16.04",
+    version="20.04.0-2",
+    file="lomiri-wallpapers-16.04_20.04.0-2_all.deb",
+    sha256="a99ff6a3bfe451e4cc0682ecb3cc82e71740626d59e4845ae34a0a0e45421eab",
+    registry="debian",
+)
+
 SIZE = 320
 COUNTS = {"train": 400, "validation": 100, "test": 200}
 
@@ -72,11 +82,16 @@ PHOTOGRAPHS: dict[str, tuple[str, ...]] = {
     "train": (
         *("burnt_bark", "corn_maze", "jellyfish", "mossy_bark", "mudstone", "ocean_splash", "redwoods_above"),
         *("rocks", "sun_behind_clouds", "sun_behind_leaves", "wool_mill_machine"),
+        *("aitzgorri_by_Aitzol_Berasategi", "Bridge_by_Sander_Klootwijk", "Dragonfly_by_Bolly"),
+        *("friends_by_Aitzol_Berasategi", "greentock_by_Peter_Nerlich", "life_by_Aitzol_Berasategi"),
+        *("Picture_0B_by_freespace", "Picture_1A_by_freespace", "picosdeeuropa_by_Aitzol_Berasategi"),
+        *("sunset_by_Aitzol_Berasategi", "Wine_by_Jakkub_Mede"),
     ),
     "validation": ("spiders_web", "trees_above", "ocean_waves"),
     "test": ("cliff", "lighthouse", "mossy_log", "trees_at_dusk", "china"),
 }
 
+_LARGEST = 1300  # pixels a side of a photograph; larger ones are scaled down
 _TRIES = 30  # to find a place for an object
 _SOLID = 128  # the alpha from which on a pixel belongs to the object
 _LEAST_SEEN = 0.65  # of an object, under those pasted later
@@ -95,13 +110,19 @@ def fill(target: Path, scratch: Path) -> None:
     """Draw the three sides."""
     stamps = unpack(download(STAMPS, scratch), scratch / "stamps", only=("*/stamps/*.png", "*/copyright"))
     templates = unpack(download(TEMPLATES, scratch), scratch / "templates", only=("*/templates/*.jpg", "*/copyright"))
+    wallpapers = unpack(download(WALLPAPERS, scratch), scratch / "wallpapers", only=("*.jpg", "*/copyright"))
+    album = {path.stem: path for package in (templates, wallpapers) for path in package.rglob("*.jpg")}
     shelf = cutouts(stamps / "usr/share/tuxpaint/stamps")
     for side, count in COUNTS.items():
-        photographs = [photograph(templates / "usr/share/tuxpaint/templates", name) for name in PHOTOGRAPHS[side]]
+        photographs = [photograph(album, name) for name in PHOTOGRAPHS[side]]
         write_side(target, side, count, photographs, shelf[side])
     notes = [
         package / f"usr/share/doc/{name}/copyright"
-        for package, name in ((stamps, STAMPS.name), (templates, TEMPLATES.name))
+        for package, name in (
+            (stamps, STAMPS.name),
+            (templates, TEMPLATES.name),
+            (wallpapers, WALLPAPERS.name),
+        )
     ]
     (target / "LICENSE").write_text("\n".join(note.read_text(encoding="utf-8") for note in notes), encoding="utf-8")
 
@@ -120,15 +141,17 @@ def cutouts(folder: Path) -> dict[str, dict[str, list[Path]]]:
     return sides
 
 
-def photograph(folder: Path, name: str) -> Image:
-    """One of Tux Paint's templates, or scikit-learn's picture of a palace."""
+def photograph(album: dict[str, Path], name: str) -> Image:
+    """One of the packages' photographs, or scikit-learn's picture of a palace."""
     from PIL import Image
     from sklearn.datasets import load_sample_image
 
     if name == "china":
         return Image.fromarray(load_sample_image("china.jpg"))
-    with Image.open(folder / f"{name}.jpg") as picture:
-        return picture.convert("RGB")
+    with Image.open(album[name]) as opened:
+        picture = opened.convert("RGB")
+    picture.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
+    return picture
 
 
 def write_side(target: Path, side: str, count: int, photographs: list[Image], stamps: dict[str, list[Path]]) -> None:
@@ -257,8 +280,8 @@ def run_lengths(mask: np.ndarray) -> Iterator[int]:
 
 MATERIAL = Material(
     name="composites",
-    summary="700 images of cut-outs on photographs, five classes, with boxes and masks (25 MB; 169 MB are fetched)",
-    licence="GPL-2",
-    sources=(STAMPS, TEMPLATES),
+    summary="700 images of cut-outs on photographs, five classes, with boxes and masks (25 MB; 185 MB are fetched)",
+    licence="GPL-2; photographs GPL-2, CC0, CC BY 4.0 and CC BY-SA 4.0",
+    sources=(STAMPS, TEMPLATES, WALLPAPERS),
     fill=fill,
 )
