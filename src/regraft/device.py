@@ -54,8 +54,6 @@ def choose_device(precision: Literal["auto", "fp32", "bf16"], *, model: nn.Modul
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
         torch.use_deterministic_algorithms(True, warn_only=True)
-    else:
-        _keep_freed_memory()
     if precision != "auto":
         return Device(device, precision, "asked for")
     fast, reason = _fast_at_bf16(device)
@@ -70,14 +68,16 @@ def trim_memory() -> None:
 
 
 @cache
-def _keep_freed_memory() -> None:
-    """Let what one pass has freed serve the next one, where there is a glibc.
+def keep_freed_memory() -> None:
+    """Let what one pass on a CPU has freed serve the next one, for the rest of the process, where there is a glibc.
 
-    It gives blocks above 32 MB back at once, and the system clears them each time anew: 40 % of the time of a pass of
-    EfficientNet-Lite0, forward and back, on 16 images of 320 pixels.
+    By itself glibc gives blocks above 32 MB back at once, and the system clears them each time anew: 40 % of the time
+    of a pass of EfficientNet-Lite0, forward and back, on 16 images of 320 pixels. Where the environment says otherwise
+    (MALLOC_MMAP_MAX_, MALLOC_TRIM_THRESHOLD_), it stays so.
     """
-    _glibc("mallopt", _MMAP_MAX, 0)
-    _glibc("mallopt", _TRIM_THRESHOLD, -1)
+    if not {"MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"} & os.environ.keys():
+        _glibc("mallopt", _MMAP_MAX, 0)
+        _glibc("mallopt", _TRIM_THRESHOLD, -1)
 
 
 def _glibc(function: str, *arguments: int) -> None:

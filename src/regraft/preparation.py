@@ -14,7 +14,7 @@ from torch import Tensor
 
 from regraft import evaluation, extensions, pretrained
 from regraft.data import BadRow, Column, Example, Splits, load_splits
-from regraft.device import require_memory
+from regraft.device import keep_freed_memory, require_memory
 from regraft.errors import DataError, RecipeError
 from regraft.frozen import UNFIT, Subject, known_norms, statistics_at_rest
 from regraft.planning import Plan, parts_of
@@ -80,6 +80,8 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     )
     rows, augmentation = augmented(rows, task, recipe, epochs=sum(phase.epochs for phase in chosen))
     device = choose_device(recipe.training.precision, model=model.model)
+    if device.device.type == "cpu":
+        keep_freed_memory()
     resolved = _resolved(recipe, task, strategy, device, epochs, augmentation)
     plan = _plan(resolved, task, splits, model, chosen, loss, device, rows)
     return Prepared(resolved, task, splits, answers, model, chosen, loss, device, rows, primary, plan, pace)
@@ -133,10 +135,11 @@ def _looked_at(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss
         return loss.function(model.model(**batch.inputs), batch.target).sum()
 
     try:
-        with _training(model.model):  # some families have heads that only training asks
-            idle = pretrained.idle(model.model, value)
-        begun = time.perf_counter()
-        idle &= pretrained.idle(model.model, value)
+        with torch.random.fork_rng(devices=[]):
+            with _training(model.model):  # some families have heads that only training asks
+                idle = pretrained.idle(model.model, value)
+            begun = time.perf_counter()
+            idle &= pretrained.idle(model.model, value)
         pace = (time.perf_counter() - begun) / max(1, rows.lengths[0])
     except UNFIT as error:
         require_memory(error)
@@ -149,9 +152,9 @@ def _looked_at(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss
 
 @contextmanager
 def _training(model: torch.nn.Module) -> Iterator[None]:
-    """A model in train mode, its batch statistics at rest; random numbers and eval mode are put back."""
+    """A model in train mode, its batch statistics at rest; eval mode is put back."""
     try:
-        with torch.random.fork_rng(devices=[]), statistics_at_rest(model.train()):
+        with statistics_at_rest(model.train()):
             yield
     finally:
         model.eval()

@@ -18,7 +18,7 @@ import pytest
 from faster_coco_eval.core import mask as reference
 from PIL import Image
 
-from regraft.data.masks import DrawnMask, MaskFile, open_mask, parse_mask
+from regraft.data.masks import DrawnMask, MaskFile, open_mask, parse_mask, renumbered
 from regraft.errors import ResourceError
 from regraft.fingerprint import digest
 
@@ -138,6 +138,12 @@ def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_values_are_renumbered_and_255_never_counts() -> None:
+    pixels = np.array([[0, 300, 255, 7, 301]], dtype=np.uint16)
+    numbers = [2, *[5] * 299, 1]
+    assert renumbered(pixels, numbers).tolist() == [[2, 1, 255, 5, 255]]
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,20 @@ def test_what_is_saved_says_the_same_when_it_is_opened(
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert again.config.id2label == {0: "cat", 1: "dog", 2: "cow"}
     assert again.processor.to_dict() == opened.processor.to_dict()
+    assert _strides(opened) == _strides(again)
+
+
+@pytest.mark.parametrize("head", ["dense", "boxes"])
+def test_convolutions_of_backbone_and_head_run_channels_last(head: str, backbones: Backbones) -> None:
+    opened = _grafted(backbones("resnet"), head)
+    strides = {name: stride for name, stride in _strides(opened).items() if len(stride) == 4}
+    wide = {name: stride for name, stride in strides.items() if min(opened.model.get_parameter(name).shape[1:]) > 1}
+    assert any(name.startswith("backbone.") for name in wide)
+    assert all(stride[1] == 1 for stride in wide.values())
+
+
+def _strides(opened: Pretrained) -> dict[str, tuple[int, ...]]:
+    return {name: parameter.stride() for name, parameter in opened.model.named_parameters()}
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import nn
 
 from regraft.errors import TrainingError
 from regraft.preparation import prepare
-from regraft.training.freeze import freeze_all_but, frozen_sha256, frozen_tensors, prove_frozen
+from regraft.training.freeze import freeze_all_but, frozen_sha256, frozen_tensors, prove_frozen, set_modes
 from tests.training.stage import Stage, loop_of
 
 
@@ -60,6 +60,14 @@ def test_a_module_of_which_a_part_trains_is_awake_and_the_other_part_is_not(net:
     assert net.above[2].training, "dropout has no parameters and goes with the module it is in"
     assert not net.above[1].training, "batch statistics of a frozen norm do not move"
     assert not net.head.training
+
+
+def test_a_norm_without_weights_rests_where_it_is_said_to(net: Net) -> None:
+    net.above[1] = nn.BatchNorm1d(4, affine=False)
+    set_modes(net, [net.above[1]])
+    assert not net.above[1].training
+    set_modes(net)
+    assert net.above[1].training
 
 
 def test_batch_statistics_of_frozen_modules_do_not_move(net: Net) -> None:

@@ -135,9 +135,10 @@ def draw_mask(objects: tuple[Object, ...], width: int, height: int, names: list[
 
 
 def renumbered(pixels: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
-    """A mask whose values 0, 1, 2, ... have become these numbers, uint8 [height, width]; 255 and more do not count."""
+    """A mask whose values 0, 1, 2, ... have become these numbers, uint8 [height, width]; 255 never counts."""
     table = np.full(65536, IGNORE, np.uint8)
-    table[: len(numbers[:IGNORE])] = numbers[:IGNORE]
+    table[: len(numbers)] = numbers
+    table[IGNORE] = IGNORE
     found: np.ndarray = table[pixels]
     return found
 

@@ -125,7 +125,9 @@ def _decoded(path: Path) -> tuple[Image, str]:
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Width and height of the upright image in a file, from its header alone.
+    """Width and height of the upright image in a file.
+
+    Its pixels are read only where what turns it may come after them, in a PNG.
 
     Raises:
         ValueError: it is none that can be read.
@@ -136,6 +138,7 @@ def upright_size(path: Path) -> tuple[int, int]:
             opener = _opener(file)
             with _plain_reasons():
                 opened = opener(file)
+                _refuse_too_large(opened)
                 turned = _orientation(opened) in _SIDEWAYS
                 return (opened.height, opened.width) if turned else (opened.width, opened.height)
     except OSError as error:
@@ -162,15 +165,19 @@ def _image(file: BinaryIO) -> Image:
     opener = _opener(file)
     with _plain_reasons():
         opened = opener(file)
-        pixels = opened.width * opened.height
-        if pixels > MOST_PIXELS:
-            raise _Unfit(
-                f"has {opened.width} x {opened.height} pixels, {pixels / 1e6:.0f} million;"
-                f" at most {MOST_PIXELS / 1e6:.0f} million are read"
-            )
-        with _ONE_LARGE if pixels > _LARGE else contextlib.nullcontext():
+        _refuse_too_large(opened)
+        with _ONE_LARGE if opened.width * opened.height > _LARGE else contextlib.nullcontext():
             opened.load()
             return _rgb(_upright(opened), opened)
+
+
+def _refuse_too_large(opened: ImageFile) -> None:
+    pixels = opened.width * opened.height
+    if pixels > MOST_PIXELS:
+        raise _Unfit(
+            f"has {opened.width} x {opened.height} pixels, {pixels / 1e6:.0f} million;"
+            f" at most {MOST_PIXELS / 1e6:.0f} million are read"
+        )
 
 
 def _kind(start: bytes) -> str | None:

@@ -148,7 +148,13 @@ def _own_memory(model: nn.Module) -> None:
 
 
 def channels_last(model: nn.Module) -> None:
-    """Lay the weights of 2D convolutions out as they are computed fastest, on CPUs and GPUs; their values stay."""
+    """Lay the weights of 2D convolutions out as CPUs and CUDA compute them fastest; their values stay.
+
+    Not on a Mac's GPU, whose batch norms have refused what such convolutions give (PyTorch, pull request 188371).
+    """
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is not None and accelerator.type != "cuda":
+        return
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)

@@ -63,7 +63,7 @@ def _wake(module: nn.Module, resting: Collection[nn.Module]) -> None:
     for child in module.children():
         if next(child.parameters(), None) is not None:
             _wake(child, resting)
-        elif module.training:
+        elif module.training and child not in resting:
             child.train()
 
 

@@ -548,7 +548,7 @@ def _require_names(found: checkpoint.Checkpoint, file: str, present: Iterable[st
 
 
 def _at(value: Tensor, parameter: nn.Parameter) -> Tensor:
-    """What a checkpoint holds of a weight, laid out as the weight is: AdamW's last bits depend on it."""
+    """What a checkpoint holds of a weight, laid out as the weight is: AdamW reads both in the order of memory."""
     same = value.shape == parameter.shape
     return torch.empty_like(parameter).copy_(value) if same else value.to(parameter.device)
 

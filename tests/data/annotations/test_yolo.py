@@ -14,6 +14,7 @@ from regraft.data.masks import DrawnMask, parse_mask
 from regraft.data.objects import parse_objects
 from regraft.errors import DataError
 from tests.data.annotations.scenes import NAMES, SIZE, assert_near, draw, objects_of, read, write_yolo
+from tests.data.images import png
 
 
 def labels_of(folder: Path, name: str = "a.txt") -> Path:
@@ -180,6 +181,13 @@ def test_an_image_that_cannot_be_measured_is_a_bad_row(tmp_path: Path) -> None:
         assert len(good) == 2
         assert [(row.row, row.column) for row in bad] == [(1, "image")]
         assert "a.png" in bad[0].reason
+
+
+def test_an_image_too_large_to_be_read_is_refused_by_its_header(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    (tmp_path / "images" / "train" / "b.png").write_bytes(png(30_000, 30_000, iter([bytes(90_000)])))
+    _, bad = read(tmp_path)
+    assert [row.reason for row in bad if "900 million" in row.reason]
 
 
 def test_masks_are_drawn_from_outlines(tmp_path: Path) -> None:
