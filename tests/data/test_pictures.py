@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from regraft.data.pictures import MOST_PIXELS, open_picture, thumbnail
+from regraft.data.objects import MOST_PIXELS
+from regraft.data.pictures import open_picture, thumbnail
 from regraft.errors import DataError
 from regraft.fingerprint import example_id
 from tests.data.images import drawn, png, write_image

@@ -16,7 +16,7 @@ import numpy as np
 
 from regraft.data.cells import fault, shown
 
-MOST_PIXELS = 100_000_000  # of an image or mask
+MOST_PIXELS = 100_000_000  # of an image or mask; 300 MB as RGB
 TOLERANCE = 1.0  # pixels that a box may reach out of the image and is cut without a word
 
 Box: TypeAlias = tuple[float, float, float, float]

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.data.masks import not_installed
-from regraft.data.objects import MOST_PIXELS as MOST_PIXELS  # 300 MB as RGB; more are refused by the header
+from regraft.data.objects import MOST_PIXELS
 from regraft.errors import DataError
 
 if TYPE_CHECKING:
@@ -135,18 +135,16 @@ def upright_size(path: Path) -> tuple[int, int]:
     """
     try:
         with path.open("rb") as file:
-            opener = _opener(file)
+            opened = _opened(file)
             with _plain_reasons():
-                opened = opener(file)
-                _refuse_too_large(opened)
                 turned = _orientation(opened) in _SIDEWAYS
                 return (opened.height, opened.width) if turned else (opened.width, opened.height)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or error}") from None
 
 
-def _opener(file: BinaryIO) -> type[ImageFile]:
-    """What reads a file, by how it begins; the file is at its start again."""
+def _opened(file: BinaryIO) -> ImageFile:
+    """What is in a file, told by how it begins: its header is read, its pixels are not."""
     _require_pillow()
     start = file.read(16)
     file.seek(0)
@@ -158,26 +156,23 @@ def _opener(file: BinaryIO) -> type[ImageFile]:
     if kind == "WebP" and int.from_bytes(start[4:8], "little") + 8 > os.fstat(file.fileno()).st_size:
         raise ValueError(_TRUNCATED)
     _silence_pillow()
-    return _plugin(kind)
-
-
-def _image(file: BinaryIO) -> Image:
-    opener = _opener(file)
     with _plain_reasons():
-        opened = opener(file)
-        _refuse_too_large(opened)
-        with _ONE_LARGE if opened.width * opened.height > _LARGE else contextlib.nullcontext():
-            opened.load()
-            return _rgb(_upright(opened), opened)
-
-
-def _refuse_too_large(opened: ImageFile) -> None:
+        opened = _plugin(kind)(file)
     pixels = opened.width * opened.height
     if pixels > MOST_PIXELS:
-        raise _Unfit(
+        raise ValueError(
             f"has {opened.width} x {opened.height} pixels, {pixels / 1e6:.0f} million;"
             f" at most {MOST_PIXELS / 1e6:.0f} million are read"
         )
+    return opened
+
+
+def _image(file: BinaryIO) -> Image:
+    opened = _opened(file)
+    large = opened.width * opened.height > _LARGE
+    with _plain_reasons(), _ONE_LARGE if large else contextlib.nullcontext():
+        opened.load()
+        return _rgb(_upright(opened), opened)
 
 
 def _kind(start: bytes) -> str | None:

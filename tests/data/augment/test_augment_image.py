@@ -17,7 +17,8 @@ from regraft.data.augment.geometry import mirrored, moved, rotation, shear, shif
 from regraft.data.augment.image import augment
 from regraft.data.augment.options import ImageAugmentation
 from regraft.data.augment.policies import LOOKS, MOVES, USUAL, WIDE, WIDE_FOR_OBJECTS, Reach, chosen, reach
-from regraft.data.augment.sample import GREY, IGNORE, Sample, resized, window
+from regraft.data.augment.sample import GREY, Sample, resized, window
+from regraft.data.masks import IGNORE
 from tests.data.augment.pictures import colourful, edges, rectangle, same
 
 EVERYTHING = ImageAugmentation(

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regraft.data.augment.mixing import cutmix, mixup, mosaic, partner
-from regraft.data.augment.sample import IGNORE, Sample
+from regraft.data.augment.sample import Sample
+from regraft.data.masks import IGNORE
 from tests.data.augment.pictures import colourful, edges, rectangle, same
 
 

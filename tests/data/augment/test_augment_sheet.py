@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from regraft.data.augment.sample import IGNORE, Sample
+from regraft.data.augment.sample import Sample
 from regraft.data.augment.sheet import colour_of, sheet
+from regraft.data.masks import IGNORE
 from tests.data.augment.pictures import colourful, rectangle
 
 

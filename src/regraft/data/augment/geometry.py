@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from regraft.data.augment.sample import GREY, IGNORE, Sample, within
+from regraft.data.augment.sample import GREY, Sample, within
+from regraft.data.masks import IGNORE
 
 Matrix = NDArray[np.float64]
 

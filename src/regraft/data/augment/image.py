@@ -12,7 +12,8 @@ from regraft.data.augment.geometry import Matrix, mirrored, moved, rotation, zoo
 from regraft.data.augment.mixing import cutmix, mixup, mosaic, partner
 from regraft.data.augment.options import ImageAugmentation
 from regraft.data.augment.policies import LOOKS, MOVES, Reach, chosen, reach
-from regraft.data.augment.sample import GREY, IGNORE, Sample, resized, without
+from regraft.data.augment.sample import GREY, Sample, resized, without
+from regraft.data.masks import IGNORE
 from regraft.fingerprint import draw, uniform
 
 __all__ = ["ImageAugmentation", "Sample", "augment", "cutmix", "mixup", "mosaic", "partner", "resized"]

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from regraft.data.masks import IGNORE as IGNORE  # of a mask: pixels that nobody knows
-
 GREY = 0.5  # of pixels that nobody has seen
 _SEEN = 0.25  # a box with less of its area in sight is dropped
 

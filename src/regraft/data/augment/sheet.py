@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from regraft.data.augment.palette import PALETTE
-from regraft.data.augment.sample import IGNORE, Sample, resized
+from regraft.data.augment.sample import Sample, resized
+from regraft.data.masks import IGNORE
 
 _GAP, _EDGE = 12, 2  # pixels between pictures; of a box's line
 _SOFT = (127, 133, 143)  # of captions: readable on white and on black

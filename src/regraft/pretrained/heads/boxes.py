@@ -12,7 +12,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regraft.pretrained.heads.dense import WIDTH, Grafted, Neck, bias_of, separable
+from regraft.pretrained.heads.dense import WIDTH, Grafted, Neck, separable
 from regraft.pretrained.heads.pyramid import Level
 
 _PRIOR = -2.19  # a sigmoid of 0.1, as in CenterNet: else the many empty cells make up the first losses
@@ -30,8 +30,8 @@ class BoxesHead(nn.Module):
         self.heatmap = nn.Conv2d(width, outputs, 1)
         self.sides = separable(width)
         self.ltrb = nn.Conv2d(width, 4, 1)
-        nn.init.constant_(bias_of(self.heatmap), _PRIOR)
-        nn.init.zeros_(bias_of(self.ltrb))
+        nn.init.constant_(_bias_of(self.heatmap), _PRIOR)
+        nn.init.zeros_(_bias_of(self.ltrb))
 
     def forward(self, output: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         """Both at a quarter of the image's size, rounded up.
@@ -51,3 +51,9 @@ class GraftedBoxes(Grafted):
         self, backbone: nn.Module, levels: Sequence[Level], outputs: int, *, width: int = WIDTH, dropout: float = 0.0
     ) -> None:
         super().__init__(backbone, BoxesHead(levels, outputs, width=width, dropout=dropout))
+
+
+def _bias_of(layer: nn.Conv2d) -> Tensor:
+    """The bias of a convolution that has one."""
+    assert layer.bias is not None
+    return layer.bias

@@ -103,12 +103,6 @@ def separable(width: int) -> nn.Sequential:
     )
 
 
-def bias_of(layer: nn.Conv2d) -> Tensor:
-    """The bias of a convolution that has one."""
-    assert layer.bias is not None
-    return layer.bias
-
-
 def _resized(found: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(found.shape[-2:]) == size:
         return found
