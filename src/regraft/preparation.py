@@ -57,12 +57,13 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     Raises:
         RecipeError, DataError, ResourceError, RefusedError: whatever does not fit.
     """
-    task, strategy = make_task(recipe.task), make_strategy(recipe.strategy)
+    task, _ = make_task(recipe.task), make_strategy(recipe.strategy)  # before anything is spent
     poll()
     splits, answers = read_data(recipe, task)
     primary = _primary(recipe, task, answers)
     poll()
     model = open_model(recipe, task, answers)
+    strategy = make_strategy(recipe.strategy, head_rate=model.head_rate)
     epochs = recipe.training.epochs or default_epochs(len(splits.train), recipe.training.batch_size)
     poll()
     rows = make_rows(splits.train, task, answers, model)

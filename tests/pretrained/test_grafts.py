@@ -64,6 +64,11 @@ def test_a_head_of_maps_fits(family: str, head: str, backbones: Backbones) -> No
     assert all(tensor.isfinite().all() for tensor in said.values())
 
 
+@pytest.mark.parametrize(("head", "rate"), [("pooled", 1e-3), ("dense", 5e-3), ("boxes", 5e-3)])
+def test_a_head_says_what_it_learns_at(head: str, rate: float, backbones: Backbones) -> None:
+    assert _grafted(backbones("resnet"), head).head_rate == rate
+
+
 @pytest.mark.parametrize("family", [family for family in BACKBONES if family != "hgnet_v2"])
 def test_a_pooled_head_fits(family: str, backbones: Backbones) -> None:
     opened = _grafted(backbones(family), "pooled")

@@ -75,6 +75,17 @@ def test_a_misspelt_name_gets_a_suggestion(name: str) -> None:
         model_folder(ModelOptions(name=name))
 
 
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "centernet-coco"])
+def test_a_model_that_is_still_to_be_made_says_how_and_asks_no_hub(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path))
+    with pytest.raises(ResourceError, match=f"python -m materials {name}"):
+        model_folder(ModelOptions(name=name))
+    with pytest.raises(RecipeError, match=f"did you mean '{name}'"):
+        model_folder(ModelOptions(name=f"{name}0"))
+
+
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c", "~/nowhere", "~nobody-of-that-name/x", " ",
                                   "x" * 5000, "a\0b", "a\\b", "..", "-x", "a/b:c", "\ud800"])  # fmt: skip
 def test_a_name_of_nothing_is_a_recipe_error(name: str) -> None:

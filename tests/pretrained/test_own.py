@@ -189,6 +189,18 @@ def test_numbers_from_an_image_use_the_models_own_head(owns: Owns) -> None:
     assert _said(opened)["logits"].shape == (2, 2)
 
 
+def test_a_new_classifier_says_what_it_learns_at_and_one_that_is_kept_does_not(owns: Owns) -> None:
+    new, kept = (
+        load(ModelOptions(name=str(owns("vit"))), CLASSES, labels_of(names), seed=0) for names in (["tree"], KNOWN)
+    )
+    assert (new.head_rate, kept.head_rate) == (1e-3, None)
+
+
+@pytest.mark.parametrize("family", ["detr", "segformer"])
+def test_what_knows_boxes_or_masks_learns_at_the_rate_of_the_rest(family: str, owns: Owns) -> None:
+    assert _opened(owns(family), family, ["tree"]).head_rate is None
+
+
 @pytest.mark.parametrize("family", ["detr", "rt_detr", "yolos", "mask2former"])
 def test_no_other_head_is_grafted_on_a_model_of_queries(family: str, owns: Owns) -> None:
     with pytest.raises(RecipeError, match="boxes or masks all through"):

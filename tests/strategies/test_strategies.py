@@ -44,9 +44,15 @@ def _anatomy(
 
 
 def _phases(
-    name: str, *, freeze: Any = (), train: Any = (), anatomy: Anatomy | None = None, **options: Any
+    name: str,
+    *,
+    freeze: Any = (),
+    train: Any = (),
+    anatomy: Anatomy | None = None,
+    head_rate: float | None = None,
+    **options: Any,
 ) -> list[Phase]:
-    strategy = make_strategy(StrategyOptions(name=name, **options))
+    strategy = make_strategy(StrategyOptions(name=name, **options), head_rate=head_rate)
     return phases(strategy, anatomy or _anatomy(), epochs=3, freeze=freeze, train=train)
 
 
@@ -105,6 +111,26 @@ def test_the_head_may_have_its_own_rate(name: str) -> None:
     rates = _rates(name, learning_rate=1e-5, head_learning_rate=1e-2, layer_decay=0.9)
     assert {rates[place] for place in HEAD} == {1e-2}
     assert rates["pooler.dense.weight"] == 1e-5
+
+
+@pytest.mark.parametrize("name", strategy_names())
+def test_a_new_head_learns_at_what_it_needs(name: str) -> None:
+    assert {_rates(name, head_rate=0.25)[place] for place in HEAD} == {0.25}
+
+
+@pytest.mark.parametrize("name", ["full", "top-layers"])
+def test_the_rate_that_a_head_needs_is_no_limit_and_only_the_heads(name: str) -> None:
+    assert set(_rates(name, head_rate=0.25, learning_rate=0.5).values()) == {0.5}
+    rates = _rates(name, head_rate=0.25)
+    assert rates["pooler.dense.weight"] == _rates(name)["pooler.dense.weight"] < 0.25
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("full", "head_learning_rate"), ("top-layers", "head_learning_rate"), ("linear-probe", "learning_rate")],
+)
+def test_a_rate_that_the_recipe_gives_the_head_is_kept(name: str, option: str) -> None:
+    assert {_rates(name, head_rate=0.25, **{option: 1e-6})[place] for place in HEAD} == {1e-6}
 
 
 @pytest.mark.parametrize("name", strategy_names())

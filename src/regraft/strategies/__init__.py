@@ -19,14 +19,23 @@ def strategy_names() -> list[str]:
     return extensions.names("strategies")
 
 
-def make_strategy(options: StrategyOptions) -> Strategy:
+def make_strategy(options: StrategyOptions, *, head_rate: float | None = None) -> Strategy:
     """The strategy that a recipe names, with its options.
+
+    Args:
+        head_rate: what the model's new head needs (``Pretrained.head_rate``). Where the recipe says no rate for the
+            head, it learns at this one, or at that of the rest if that is higher.
 
     Raises:
         RecipeError: no such strategy, or no such option.
     """
     found = extensions.find("strategies", options.name, Strategy)  # type: ignore[type-abstract]
-    return extensions.build("strategy", found, options.own())
+    own = options.own()
+    made = extensions.build("strategy", found, own)
+    option = found.head_rate_option
+    if head_rate is None or own.get(option) is not None or not hasattr(made, option):
+        return made
+    return extensions.build("strategy", found, own | {option: max(head_rate, made.learning_rate)})
 
 
 def phases(

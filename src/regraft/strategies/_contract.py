@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from regraft.pretrained.anatomy import Anatomy
 
@@ -31,9 +32,13 @@ class Phase:
 
 
 class Strategy(ABC):
-    """A way of tuning. A subclass is a frozen dataclass whose fields are the options."""
+    """A way of tuning. A subclass is a frozen dataclass whose fields are the options.
+
+    ``head_rate_option`` names the one that says how fast the head learns.
+    """
 
     learning_rate: float
+    head_rate_option: ClassVar[str] = "head_learning_rate"
 
     @abstractmethod
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:

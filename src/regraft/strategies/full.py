@@ -19,7 +19,7 @@ class Full(Strategy):
 
     Options:
         learning_rate: the rate of the top; 5e-5 is the upper end of what BERT was tuned with (Devlin et al., 2019).
-        head_learning_rate: the head's own rate; null for the same.
+        head_learning_rate: the head's own rate; null for the same, or for more where a new head on images needs it.
         layer_decay: below 1, each block learns more slowly than the one above it.
     """
 

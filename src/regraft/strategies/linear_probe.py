@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -17,9 +17,10 @@ class LinearProbe(Strategy):
     """The backbone is frozen; the head trains, and whatever else no checkpoint held (a new pooler).
 
     Options:
-        learning_rate: a linear layer on fixed features bears a high one.
+        learning_rate: a linear layer on fixed features bears a high one, a head that reads whole maps a higher one.
     """
 
+    head_rate_option: ClassVar[str] = "learning_rate"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:

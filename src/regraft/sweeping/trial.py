@@ -57,7 +57,7 @@ class Bench:
         training = recipe.training
         epochs = training.epochs or default_epochs(len(untouched.splits.train), training.batch_size)
         chosen = phases(
-            make_strategy(recipe.strategy),
+            make_strategy(recipe.strategy, head_rate=opened.head_rate),
             opened.anatomy,
             epochs=epochs,
             freeze=recipe.strategy.freeze,
