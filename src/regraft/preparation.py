@@ -24,6 +24,8 @@ from regraft.strategies import Phase, Strategy, make_strategy, phases
 from regraft.tasks import Answers, Loss, Task, make_task
 from regraft.training import Device, Rows, choose_device, total_steps
 
+_FEW = 100  # test rows below which the plan says how little they tell apart
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -291,6 +293,8 @@ def _plan(
         steps=total_steps(len(rows.examples), chosen, recipe.training.batch_size),
         notes=[
             *task.inputs.remarks(rows.encoded, model.processor, model.config),
+            *task.targets.remarks(rows.values, rows.encoded),
+            *_told_of_few_rows(len(splits.test)),
             *model.notes,
             *_told_of_what_was_kept(model),
             *_told_of_the_norms(model),
@@ -302,6 +306,15 @@ def _plan(
 def _something_rests(model: Pretrained, chosen: Sequence[Phase]) -> bool:
     """Whether in some phase the embeddings, and so at least the bottom, are frozen."""
     return any(not phase.trainable & set(model.anatomy.stem) for phase in chosen)
+
+
+def _told_of_few_rows(test: int) -> Iterator[str]:
+    if test < _FEW:
+        around = 1.96 * (0.9 * 0.1 / test) ** 0.5
+        yield (
+            f"{test} row{'s' if test > 1 else ''} to score on: the interval around a share of 0.9 is about"
+            f" ±{around:.2f}, and smaller differences are not told apart"
+        )
 
 
 def _told_of_what_was_kept(model: Pretrained) -> Iterator[str]:

@@ -35,6 +35,15 @@ def test_a_quick_plan_runs_nothing(command, asked):
     assert json.loads(answer.out)["forecast"] is None
 
 
+def test_a_plan_says_how_little_a_few_test_rows_tell(command, asked):
+    few, many = (
+        command(*asked, "--quick", f"data.split={{train: {1 - test}, validation: 0, test: {test}}}").out
+        for test in (0.25, 0.875)  # of 120
+    )
+    assert "rows to score on: the interval around a share of 0.9 is about ±0." in few
+    assert "rows to score on" not in many
+
+
 def test_a_plan_as_json_holds_the_forecast(command, asked, tmp_path):
     told = json.loads(command(*asked, "--json", f"output={tmp_path}").out)["forecast"]
     assert set(told) == {

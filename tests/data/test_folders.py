@@ -215,6 +215,12 @@ def test_a_damaged_image_in_a_folder_is_named(pets: Path) -> None:
     assert f"{pets}: 1 of 4 rows cannot be used\n  {pets}/dog/2.png, row 4" in error(pets, on_bad_rows="error")
 
 
+def test_a_photograph_of_a_kind_that_is_not_read_is_named_and_not_passed_over(pets: Path) -> None:
+    (pets / "dog" / "9.HEIC").write_bytes(b"\0\0\0\x24ftypheic\0\0\0\0mif1heic")
+    (said,) = bad(pets)
+    assert said == (f"{pets}/dog/9.HEIC, row 5, column 'image': is HEIC, which is not read; save it as JPEG or PNG")
+
+
 def test_what_is_passed_over_is_counted(pets: Path) -> None:
     for name in ("dog/Thumbs.db", "dog/.DS_Store", "cat/._3.png", "cat/notes.txt", ".git/a.png", "README.md"):
         (pets / name).parent.mkdir(exist_ok=True)

@@ -12,7 +12,10 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A recipe file, and options that override it."),
 ]
-Data = Annotated[str | None, typer.Option(help="A table to learn from: csv, tsv, jsonl or parquet.")]
+Data = Annotated[
+    str | None,
+    typer.Option(help="What to learn from: a table (csv, tsv, jsonl, parquet), a folder of images, or a COCO json."),
+]
 Task = Annotated[str | None, typer.Option(help="What is asked, for example text-classification.")]
 Model = Annotated[str | None, typer.Option(help="A model folder, a hub id or a packaged model.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]

@@ -11,7 +11,9 @@ import typer
 
 def command(
     model: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a tuned model's folder.")],
-    data: Annotated[str | None, typer.Option(help="A table with targets; else the run's own test rows.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="A table, folder or COCO json with targets; else the run's own test rows.")
+    ] = None,
     words: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="data.… and evaluation.… options.")
     ] = None,

@@ -11,7 +11,9 @@ import typer
 
 def command(
     file: Annotated[Path, typer.Argument(help="The recipe to write.")] = Path("recipe.yaml"),
-    data: Annotated[str, typer.Option(help="A table to learn from.")] = "reviews.csv",
+    data: Annotated[
+        str, typer.Option(help="What to learn from: a table, a folder of images, or a COCO json.")
+    ] = "reviews.csv",
     task: Annotated[str, typer.Option(help="What is asked.")] = "text-classification",
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON schema of recipes instead, for editors.")

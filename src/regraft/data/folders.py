@@ -14,6 +14,7 @@ from regraft.errors import DataError
 from regraft.recipe import nearest
 
 _ENDINGS = ".png .jpg .jpeg .jpe .jfif .webp .gif .tif .tiff .bmp .dib .ppm .pgm .pbm .pnm"
+_UNREAD = ".heic .heif .avif .jxl .jp2"  # images too, of kinds that are not read: each is named, none passed over
 LAYOUTS = {"classes": ["image", "label"], "masks": ["image", "mask"], "images": ["image"]}  # and their columns
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "_annotations.coco.json")
@@ -230,7 +231,7 @@ def _hidden(name: str) -> bool:
 def _is_image(path: str) -> bool:
     """By its name: what is in it is looked at when it is opened."""
     pure = PurePosixPath(path)
-    return pure.suffix.lower() in _ENDINGS.split() and not _hidden(pure.name)
+    return pure.suffix.lower() in {*_ENDINGS.split(), *_UNREAD.split()} and not _hidden(pure.name)
 
 
 def _stem(path: str) -> str:

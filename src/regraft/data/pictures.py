@@ -42,6 +42,12 @@ _SIGNATURES = (  # what a file begins with, and the plugin of Pillow that reads 
     (b"BM", "Bmp"),
     *((b"P%d" % number, "Ppm") for number in range(1, 7)),
 )
+_FOREIGN = (  # what the first bytes of a file hold that is an image of a kind that is not read
+    *((b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")),
+    *((b"ftyp" + brand, "AVIF") for brand in (b"avif", b"avis")),
+    *((begun, "JPEG XL") for begun in (b"\xff\x0a", b"JXL \r\n\x87\n")),
+    (b"jP  \r\n\x87\n", "JPEG 2000"),
+)
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _READ = "PNG, JPEG, WebP, GIF, TIFF, BMP and PPM"
 _TRUNCATED = "is truncated: the file ends before the picture does"
@@ -151,6 +157,8 @@ def _opened(file: BinaryIO) -> ImageFile:
     if not start:
         raise ValueError("is empty")
     kind = _kind(start)
+    if kind is None and (foreign := _foreign(start)):
+        raise ValueError(f"is {foreign}, which is not read; save it as JPEG or PNG")
     if kind is None:
         raise ValueError(f"is no image that can be read: it begins with {start!r}, and read are {_READ}")
     if kind == "WebP" and int.from_bytes(start[4:8], "little") + 8 > os.fstat(file.fileno()).st_size:
@@ -179,6 +187,11 @@ def _kind(start: bytes) -> str | None:
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "WebP"
     return next((kind for signature, kind in _SIGNATURES if start.startswith(signature)), None)
+
+
+def _foreign(start: bytes) -> str | None:
+    """What an image of a kind is called that people have and that is not read."""
+    return next((kind for signature, kind in _FOREIGN if start.find(signature) in (0, 4)), None)
 
 
 def _plugin(kind: str) -> type[ImageFile]:

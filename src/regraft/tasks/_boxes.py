@@ -22,6 +22,7 @@ from regraft.tasks._detection import center_loss, decode_centers
 from regraft.tasks._set_prediction import SET_FAMILIES, decode_set, set_loss
 
 TOP = 100  # boxes that are kept of each image
+_SMALL = 16  # pixels a side, four cells of a heatmap: smaller objects are hard to find
 
 _SYNONYMS = ("annotations", "boxes", "bboxes", "bbox", "detections", "标注", "目标")
 
@@ -69,6 +70,21 @@ class BoxTargets(Targets):
     def summary(self, targets: Sequence[Any]) -> dict[str, float]:
         counts = Counter(item.label for target in targets for item in _counted(target))
         return dict(sorted(counts.items(), key=lambda item: natural(item[0])))
+
+    def remarks(self, values: Sequence[NDArray[np.float64]], encoded: Sequence[Encoded]) -> list[str]:
+        """Where most objects are small once the image has the size that it is read at."""
+        pixels = [
+            float(np.sqrt((box[2] - box[0]) * (box[3] - box[1]) * row["canvas"].width * row["canvas"].height))
+            for value, row in zip(values, encoded, strict=True)
+            for box in value
+        ]
+        middle = float(np.median(pixels)) if pixels else _SMALL
+        if middle >= _SMALL:
+            return []
+        return [
+            f"half of the objects are at most {middle:.0f} pixels large as they are read; "
+            "a larger task.image_size shows more of them"
+        ]
 
     def tensor(self, values: Sequence[Any], answers: Answers) -> Tensor:  # noqa: ARG002  (boxes name their labels)
         return padded_boxes([boxes_of(value) for value in values])

@@ -150,6 +150,10 @@ class Targets(ABC):
     def summary(self, targets: Sequence[Any]) -> dict[str, float]:
         """What is there, for the plan and the report: rows for each label, or the spread of numbers."""
 
+    def remarks(self, values: Sequence[Any], encoded: Sequence[Encoded]) -> list[str]:  # noqa: ARG002
+        """Notes on what will be hard to learn."""
+        return []
+
     @abstractmethod
     def tensor(self, values: Sequence[Any], answers: Answers) -> Tensor:
         """A batch of values as the loss takes them."""

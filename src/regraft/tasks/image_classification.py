@@ -16,7 +16,7 @@ class ImageClassification(ImageTask):
     """One label an image, or several.
 
     Options:
-        image_size: the side in pixels that images are read at; null for what the model was trained with.
+        image_size: the side in pixels that the middle of an image is read at; null for what the model was trained with.
         loss: auto is cross-entropy for one label and binary cross-entropy for several.
         class_weights: balanced makes rare classes count as much as frequent ones.
         label_smoothing: the share of the target that is spread over all classes.
