@@ -2,10 +2,9 @@
 
 The cut-outs are Tux Paint's stamps and most of the photographs its templates, both under GPL-2. Half of those that
 training sees are wallpapers of Lomiri under Creative Commons licences (CC0, BY and BY-SA), so that it knows of more
-than woods and rocks; and on them may lie stamps of no class, so that not all that is pasted is an object. LICENSE
-names them all; this is data to try things on, not to pass on. Training, validation and test share no photograph. Test
-shares no cut-out with the others; validation has its own ones of the classes that have enough. Three classes are also
-classes of COCO.
+than woods and rocks. LICENSE names them all; this is data to try things on, not to pass on. Training, validation and
+test share no photograph. Test shares no cut-out with the others; validation has its own ones of the classes that have
+enough. Three classes are also classes of COCO.
 
     train.json  validation.json  test.json    COCO annotations, masks as run lengths
     train/images/0001.jpg                     320x320
@@ -79,13 +78,6 @@ CLASSES: dict[str, tuple[str, tuple[str, ...]]] = {
     "flower": ("plants/flowers", ()),
 }
 
-# The stamps' folders of which nothing is of a class: what else may lie about in a training image.
-THINGS = (
-    *("food/nuts", "food/vegetables", "hobbies", "household", "household/dishes", "household/tools", "medical"),
-    *("hobbies/music/brass", "hobbies/music/percussion", "hobbies/music/string", "plants/mushrooms", "plants/trees"),
-    *("sports", "vehicles", "vehicles/auto", "vehicles/construction", "vehicles/emergency", "vehicles/ship"),
-)
-
 PHOTOGRAPHS: dict[str, tuple[str, ...]] = {
     "train": (
         *("burnt_bark", "corn_maze", "jellyfish", "mossy_bark", "mudstone", "ocean_splash", "redwoods_above"),
@@ -100,7 +92,6 @@ PHOTOGRAPHS: dict[str, tuple[str, ...]] = {
 }
 
 _LARGEST = 1300  # pixels a side of a photograph; larger ones are scaled down
-_MOST_THINGS = 2  # in a training image
 _TRIES = 30  # to find a place for an object
 _SOLID = 128  # the alpha from which on a pixel belongs to the object
 _LEAST_SEEN = 0.65  # of an object, under those pasted later
@@ -121,12 +112,10 @@ def fill(target: Path, scratch: Path) -> None:
     templates = unpack(download(TEMPLATES, scratch), scratch / "templates", only=("*/templates/*.jpg", "*/copyright"))
     wallpapers = unpack(download(WALLPAPERS, scratch), scratch / "wallpapers", only=("*.jpg", "*/copyright"))
     album = {path.stem: path for package in (templates, wallpapers) for path in package.rglob("*.jpg")}
-    folder = stamps / "usr/share/tuxpaint/stamps"
-    shelf = cutouts(folder)
-    things = sorted(path for inside in THINGS for path in (folder / inside).glob("*.png"))
+    shelf = cutouts(stamps / "usr/share/tuxpaint/stamps")
     for side, count in COUNTS.items():
         photographs = [photograph(album, name) for name in PHOTOGRAPHS[side]]
-        write_side(target, side, count, photographs, shelf[side], things if side == "train" else [])
+        write_side(target, side, count, photographs, shelf[side])
     notes = [
         package / f"usr/share/doc/{name}/copyright"
         for package, name in (
@@ -165,9 +154,7 @@ def photograph(album: dict[str, Path], name: str) -> Image:
     return picture
 
 
-def write_side(
-    target: Path, side: str, count: int, photographs: list[Image], stamps: dict[str, list[Path]], things: list[Path]
-) -> None:
+def write_side(target: Path, side: str, count: int, photographs: list[Image], stamps: dict[str, list[Path]]) -> None:
     """Images, masks, classes.txt and the annotations of one side."""
     from PIL import Image
 
@@ -177,7 +164,7 @@ def write_side(
     (target / side / "classes.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     images, annotations = [], []
     for number in range(1, count + 1):
-        picture, objects = scene(Random(draw("composite", side, number)), photographs, stamps, things)
+        picture, objects = scene(Random(draw("composite", side, number)), photographs, stamps)
         picture.save(target / side / "images" / f"{number:04}.jpg", quality=90)
         Image.fromarray(flat(objects)).save(target / side / "masks" / f"{number:04}.png")
         name = f"{side}/images/{number:04}.jpg"
@@ -191,17 +178,9 @@ def write_side(
     (target / f"{side}.json").write_text(json.dumps(document), encoding="utf-8")
 
 
-def scene(
-    rng: Random, photographs: list[Image], stamps: dict[str, list[Path]], things: list[Path]
-) -> tuple[Image, list[Pasted]]:
-    """One image of one to four objects; later ones may hide a part of earlier ones, but not most of it.
-
-    Below them may lie things that are of no class.
-    """
+def scene(rng: Random, photographs: list[Image], stamps: dict[str, list[Path]]) -> tuple[Image, list[Pasted]]:
+    """One image of one to four objects; later ones may hide a part of earlier ones, but not most of it."""
     picture = background(rng, rng.choice(photographs))
-    for _ in range(rng.randint(0, _MOST_THINGS) if things else 0):
-        thing = cutout(rng, rng.choice(things))
-        picture.paste(thing, (rng.randint(0, SIZE - thing.width), rng.randint(0, SIZE - thing.height)), thing)
     objects: list[Pasted] = []
     for _ in range(rng.randint(1, 4)):
         label = rng.choice(sorted(stamps))
