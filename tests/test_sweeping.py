@@ -152,6 +152,11 @@ def test_a_strategy_that_the_model_has_no_blocks_for_is_found_before_any_trial(s
     assert not (tmp_path / "reviews-sweep-1").exists()
 
 
+def test_trials_have_the_defaults_that_a_run_of_their_own_has(stage: Place, tmp_path: Path) -> None:
+    recipe = asked(stage, tmp_path, "strategy={name: top-layers, n: 1}")
+    assert begin(recipe, make_options({"space": SPACE})).recipe.strategy == recipe.strategy
+
+
 def test_an_option_counts_where_the_strategy_has_it(stage: Place, tmp_path: Path) -> None:
     recipe = asked(stage, tmp_path, "strategy={name: full, layer_decay: 0.9}")
     options = make_options(

@@ -101,8 +101,12 @@ def read_data(recipe: Recipe, task: Task) -> tuple[Splits, Answers]:
     answers = task.targets.learn(splits.train)
     splits = _only_fitting(splits, task, answers, recipe.data.on_bad_rows, columns)
     if not splits.test:
+        asked = recipe.data.split.test > 0 and recipe.data.test is None
         raise RecipeError(
-            "no rows are left to score on", fix="give data.split.test a share, or name a table with data.test=…"
+            "no rows are left to score on",
+            fix="there are too few rows, or labels that occur once and stay in train; are they numbers to be learned?"
+            if asked
+            else "give data.split.test a share, or name a table with data.test=…",
         )
     return splits, answers
 
@@ -294,7 +298,7 @@ def _plan(
         notes=[
             *task.inputs.remarks(rows.encoded, model.processor, model.config),
             *task.targets.remarks(rows.values, rows.encoded),
-            *_told_of_few_rows(len(splits.test)),
+            *_told_of_few_rows(len(splits.test), shares=task.targets.stratified),
             *model.notes,
             *_told_of_what_was_kept(model),
             *_told_of_the_norms(model),
@@ -308,13 +312,12 @@ def _something_rests(model: Pretrained, chosen: Sequence[Phase]) -> bool:
     return any(not phase.trainable & set(model.anatomy.stem) for phase in chosen)
 
 
-def _told_of_few_rows(test: int) -> Iterator[str]:
-    if test < _FEW:
-        around = 1.96 * (0.9 * 0.1 / test) ** 0.5
-        yield (
-            f"{test} row{'s' if test > 1 else ''} to score on: the interval around a share of 0.9 is about"
-            f" ±{around:.2f}, and smaller differences are not told apart"
-        )
+def _told_of_few_rows(test: int, *, shares: bool) -> Iterator[str]:
+    """How little a small test side can tell; of an accuracy, the interval of a binomial share."""
+    if test >= _FEW:
+        return
+    wide = f", about ±{1.96 * (0.9 * 0.1 / test) ** 0.5:.2f} around an accuracy of 0.9" if shares else ""
+    yield f"only {test} row{'s' if test > 1 else ''} to score on: intervals will be wide{wide}"
 
 
 def _told_of_what_was_kept(model: Pretrained) -> Iterator[str]:

@@ -40,7 +40,7 @@ def test_a_plan_says_how_little_a_few_test_rows_tell(command, asked):
         command(*asked, "--quick", f"data.split={{train: {1 - test}, validation: 0, test: {test}}}").out
         for test in (0.25, 0.875)  # of 120
     )
-    assert "rows to score on: the interval around a share of 0.9 is about ±0." in few
+    assert "rows to score on: intervals will be wide, about ±0.11 around an accuracy of 0.9" in few
     assert "rows to score on" not in many
 
 

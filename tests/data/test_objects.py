@@ -157,6 +157,18 @@ def test_run_lengths_of_another_size_are_said() -> None:
     assert outside([item], 60, 40) == "object 1: its mask is 50 x 40, the image is 60 x 40"
 
 
+def test_a_box_that_was_drawn_on_another_size_does_not_fit() -> None:
+    drawn = parse_objects([{"label": "cat", "box": [0, 0, 9, 9], "drawn_on": [64, 48]}])
+    assert outside(drawn, 64, 48) is None
+    assert outside(drawn, 48, 64) == "object 1: was drawn on an image of 64 x 48 pixels, and this one has 48 x 64"
+
+
+@pytest.mark.parametrize("told", [None, [], [64], [0, 48], [64, -1], ["64", "48"], [64.0, 48], [True, True], "64x48"])
+def test_a_size_that_makes_no_sense_is_not_known(told: object) -> None:
+    (item,) = parse_objects([{"label": "cat", "box": [0, 0, 9, 9], "drawn_on": told}])
+    assert item.drawn_on is None
+
+
 def test_boxes_are_cut_to_the_image() -> None:
     boxes = [item.box for item in clipped([*at(-0.5, 0, 12, 10.5), Object("b", (20, 0, 30, 5))], 12, 10)]
     assert boxes == [(1, 2, 11, 10), (0, 0, 12, 10)]

@@ -257,9 +257,9 @@ def test_an_image_of_no_size_is_refused(write: Write) -> None:
 
 def test_folders_pipes_and_nothing_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    assert reason(tmp_path) == "is not a file"
-    assert reason(tmp_path / "pipe.png") == "is not a file"
-    assert reason(tmp_path / "nothing.png") == "is not there"
+    assert reason(tmp_path) == f"is not a file: {tmp_path}"
+    assert reason(tmp_path / "pipe.png") == f"is not a file: {tmp_path}/pipe.png"
+    assert reason(tmp_path / "nothing.png") == f"is not there: {tmp_path}/nothing.png"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -64,6 +64,19 @@ def test_a_head_of_maps_fits(family: str, head: str, backbones: Backbones) -> No
     assert all(tensor.isfinite().all() for tensor in said.values())
 
 
+def test_a_head_that_is_not_taken_over_is_noted(backbones: Backbones, tmp_path: Path) -> None:
+    save(tmp_path / "tuned", _grafted(backbones("resnet"), "boxes"))
+    (note,) = _grafted(tmp_path / "tuned", "boxes").notes
+    assert note == f"the head in {tmp_path}/tuned/head.safetensors is not taken over: a new one is put in its place"
+
+
+def test_a_saved_model_without_its_processor_is_not_opened(backbones: Backbones, tmp_path: Path) -> None:
+    save(tmp_path / "tuned", _grafted(backbones("resnet"), "boxes"))
+    (tmp_path / "tuned" / "preprocessor_config.json").unlink()
+    with pytest.raises(RecipeError, match=r"preprocessor_config\.json is missing"):
+        reopen(tmp_path / "tuned", BOXES, head="boxes")
+
+
 @pytest.mark.parametrize(("head", "rate"), [("pooled", 1e-3), ("dense", 5e-3), ("boxes", 5e-3)])
 def test_a_head_says_what_it_learns_at(head: str, rate: float, backbones: Backbones) -> None:
     assert _grafted(backbones("resnet"), head).head_rate == rate

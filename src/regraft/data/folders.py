@@ -14,7 +14,7 @@ from regraft.errors import DataError
 from regraft.recipe import nearest
 
 _ENDINGS = ".png .jpg .jpeg .jpe .jfif .webp .gif .tif .tiff .bmp .dib .ppm .pgm .pbm .pnm"
-_UNREAD = ".heic .heif .avif .jxl .jp2"  # images too, of kinds that are not read: each is named, none passed over
+_UNREAD = ".heic .heif .hif .avif .jxl .jp2 .j2k .jpx"  # named as images that are not read
 LAYOUTS = {"classes": ["image", "label"], "masks": ["image", "mask"], "images": ["image"]}  # and their columns
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "_annotations.coco.json")
@@ -103,9 +103,9 @@ def layout(folder: Path, *, file: str) -> str:
     sides = sides_in(folder, file=file)
     if sides:
         raise DataError(f"{file} holds the folders of a split", fix=f"name one: {', '.join(sides.values())}")
-    if any(_is_image(found.path) for label in _classes(folder) for found in _walk(folder, label)):
+    if any(is_image(found.path) for label in _classes(folder) for found in _walk(folder, label)):
         return "classes"
-    if any(_is_image(found.path) for found in _walk(folder)):
+    if any(is_image(found.path) for found in _walk(folder)):
         return "images"
     raise DataError(
         f"{file} is not a file but a folder, and one without images",
@@ -131,12 +131,12 @@ def folder_remarks(folder: Path, kind: str, *, file: str) -> list[str]:
     """What of a folder is passed over."""
     within = ("images", "masks") if kind == "masks" else _classes(folder) if kind == "classes" else ("",)
     files = [found for part in within for found in _walk(folder, part, hidden=True)]
-    other = [found.path for found in files if not _is_image(found.path)]
+    other = [found.path for found in files if not is_image(found.path)]
     notes = _passed_over(other, file, "not named like an image")
     if kind == "classes":
-        beside = [entry.name for entry in _listed(folder) if entry.is_file() and _is_image(entry.name)]
+        beside = [entry.name for entry in _listed(folder) if entry.is_file() and is_image(entry.name)]
         notes += _passed_over(beside, file, "in no folder of a class")
-        full = {found.path.split("/")[0] for found in files if _is_image(found.path)}
+        full = {found.path.split("/")[0] for found in files if is_image(found.path)}
         empty = [label for label in _classes(folder) if label not in full]
         notes += [f"{file}: there are no images in {', '.join(map(shown, empty))}."] if empty else []
     if kind == "masks":
@@ -187,7 +187,7 @@ def _of_masks(folder: Path) -> Iterator[_File]:
 
 def _images(folder: Path, below: str = "") -> Iterator[_File]:
     """The images below a folder, and what keeps some from being reached."""
-    return (found for found in _walk(folder, below) if found.fault or _is_image(found.path))
+    return (found for found in _walk(folder, below) if found.fault or is_image(found.path))
 
 
 def _classes(folder: Path) -> list[str]:
@@ -228,8 +228,8 @@ def _hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def _is_image(path: str) -> bool:
-    """By its name: what is in it is looked at when it is opened."""
+def is_image(path: str) -> bool:
+    """Whether a file is named like an image, one that is not read among them; what is in it shows when it is opened."""
     pure = PurePosixPath(path)
     return pure.suffix.lower() in {*_ENDINGS.split(), *_UNREAD.split()} and not _hidden(pure.name)
 

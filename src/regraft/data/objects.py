@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -44,12 +44,16 @@ class Rle:
 
 @dataclass(frozen=True)
 class Object:
-    """One object. A crowd is a region of many: neither learned nor counted as a miss (COCO's ``iscrowd``)."""
+    """One object. A crowd is a region of many: neither learned nor counted as a miss (COCO's ``iscrowd``).
+
+    ``drawn_on`` is the width and height that its image had when the box was drawn, where somebody says so.
+    """
 
     label: str
     box: Box
     crowd: bool = False
     segments: tuple[Polygon, ...] | Rle = ()
+    drawn_on: tuple[int, int] | None = field(default=None, compare=False)
 
     @property
     def content(self) -> list[Any]:
@@ -106,12 +110,17 @@ def parse_object(item: Any) -> Object:
     else:
         box = _bounds(segments)
     _check_box(box)
-    return Object(label, (box[0], box[1], box[2], box[3]), _flag(_one(item, _CROWD)), segments)
+    drawn_on = _size(item.get("drawn_on"))
+    return Object(label, (box[0], box[1], box[2], box[3]), _flag(_one(item, _CROWD)), segments, drawn_on)
 
 
 def outside(objects: Sequence[Object], width: int, height: int) -> str | None:
     """Why an object does not fit an image of this size, if one does not. :data:`TOLERANCE` is allowed."""
     for number, item in enumerate(objects, start=1):
+        was = item.drawn_on or (width, height)
+        if was != (width, height):
+            before = f"{was[0]} x {was[1]}"
+            return f"object {number}: was drawn on an image of {before} pixels, and this one has {width} x {height}"
         x1, y1, x2, y2 = item.box
         sides = (("x", x1, x2, width, "wide"), ("y", y1, y2, height, "high"))
         for axis, low, high, size, word in sides:
@@ -207,6 +216,12 @@ def _flag(value: Any) -> bool:
     if value not in (None, 0, 1, False, True):
         raise ValueError(f"iscrowd is {shown(value)}, not 0 or 1")
     return bool(value)
+
+
+def _size(value: Any) -> tuple[int, int] | None:
+    """Width and height, where they are told and make sense."""
+    told = isinstance(value, list | tuple) and len(value) == 2
+    return (value[0], value[1]) if told and all(type(side) is int and side > 0 for side in value) else None
 
 
 def _numbers(values: Any, amount: int | None, what: str) -> tuple[float, ...]:

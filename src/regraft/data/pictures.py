@@ -43,7 +43,7 @@ _SIGNATURES = (  # what a file begins with, and the plugin of Pillow that reads 
     *((b"P%d" % number, "Ppm") for number in range(1, 7)),
 )
 _FOREIGN = (  # what the first bytes of a file hold that is an image of a kind that is not read
-    *((b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")),
+    *((b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")),
     *((b"ftyp" + brand, "AVIF") for brand in (b"avif", b"avis")),
     *((begun, "JPEG XL") for begun in (b"\xff\x0a", b"JXL \r\n\x87\n")),
     (b"jP  \r\n\x87\n", "JPEG 2000"),
@@ -121,7 +121,7 @@ def _decoded(path: Path) -> tuple[Image, str]:
     """The upright RGB image in a file, and the SHA-256 of its bytes."""
     try:
         if not path.is_file():
-            raise ValueError("is not a file" if path.exists() else "is not there")
+            raise ValueError(f"is {'not a file' if path.exists() else 'not there'}: {path}")
         with path.open("rb") as file:
             image = _image(file)
             file.seek(0)

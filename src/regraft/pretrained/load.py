@@ -110,7 +110,8 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
         _require_whole(anatomy, folder)
         processor = tokenizer_of(folder)
         _settle_padding(model, processor)
-        return Pretrained(model.eval(), processor, anatomy, folder, choice.head, notes=choice.notes)
+        notes = (*choice.notes, *_told_of_a_head_left(folder))
+        return Pretrained(model.eval(), processor, anatomy, folder, choice.head, notes=notes)
     channels_last(model)
     anatomy = anatomy_of(model.eval(), first_names(model, new))
     if choice.head == "own":
@@ -119,7 +120,13 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
         anatomy = replace(anatomy, unused=_unused(model))
     processor, notes = image_processor_of(folder, settings)
     rate = _head_rate(choice.head, auto_class, anatomy)
-    return Pretrained(model, processor, anatomy, folder, choice.head, kept, rate, (*choice.notes, *notes))
+    left = _told_of_a_head_left(folder)
+    return Pretrained(model, processor, anatomy, folder, choice.head, kept, rate, (*choice.notes, *left, *notes))
+
+
+def _told_of_a_head_left(folder: Path) -> tuple[str, ...]:
+    known = (folder / _HEAD_FILE).is_file()
+    return (f"the head in {folder / _HEAD_FILE} is not taken over: a new one is put in its place",) if known else ()
 
 
 def _head_rate(head: str, auto_class: str, anatomy: Anatomy) -> float | None:
@@ -167,7 +174,12 @@ def reopen(folder: Path, auto_class: str, *, head: str) -> Pretrained:
         )
     if reads_images(auto_class):
         channels_last(model)
-        processor = image_processor_of(folder, settings)[0]
+        processor, made_up = image_processor_of(folder, settings)
+        if made_up:
+            raise RecipeError(
+                f"model {folder}: preprocessor_config.json is missing, and images would be prepared otherwise",
+                fix="tune it again, or copy the folder again",
+            )
     else:
         processor = tokenizer_of(folder)
     return Pretrained(model.eval(), processor, anatomy_of(model), folder, head)

@@ -113,6 +113,8 @@ def begin(recipe: Recipe, options: SweepOptions) -> Sweep:
         if options.sampler == "grid":
             space["strategy.learning_rate"] = RangeOptions(low=0.2, high=5.0, log=True, relative=True, steps=3)
         options = options.model_copy(update={"space": space})
+    # The strategy as it was asked for: its own defaults depend on what is varied, as the rate of a head on the model.
+    prepared = replace(prepared, recipe=prepared.recipe.model_copy(update={"strategy": recipe.strategy}))
     check_space(options, prepared.recipe)
     _rehearse(options, prepared)
     sweep = Sweep(_folder(prepared.recipe, options), prepared.recipe, options)

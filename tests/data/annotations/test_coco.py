@@ -14,7 +14,7 @@ import pytest
 from regraft.data.annotations import header, kind, remarks, root, rows
 from regraft.data.masks import DrawnMask, parse_mask
 from regraft.errors import DataError
-from tests.data.annotations.scenes import NAMES, assert_near, coco, draw, objects_of, read, write_coco
+from tests.data.annotations.scenes import NAMES, SIZE, assert_near, coco, draw, objects_of, read, write_coco
 
 
 def test_the_objects_of_each_image_are_read(tmp_path: Path) -> None:
@@ -157,6 +157,14 @@ def test_a_fault_is_said_at_its_place(tmp_path: Path, change: Change, row: int, 
     assert reason in bad[0].reason
     assert bad[0].file == str(tmp_path / "instances.json")
     assert len(good) == (3 if "names no image" in reason or "not listed" in reason else 2)
+
+
+def test_boxes_know_the_size_that_their_image_had(tmp_path: Path) -> None:
+    content = coco()
+    content["images"][2].update(width=None)
+    found = objects_of(write_coco(tmp_path, content))
+    assert {item.drawn_on for item in found["a.png"]} == {SIZE}
+    assert [item.drawn_on for item in found["ü.png"]] == [None]
 
 
 def test_two_images_with_one_id_are_both_bad(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from regraft.data.annotations import header, kind, remarks, root, rows
 from regraft.data.masks import open_mask
 from regraft.data.objects import Object, parse_objects
 from regraft.errors import DataError
-from tests.data.annotations.scenes import assert_near, draw, objects_of, read, voc_object, write_voc, write_xml
+from tests.data.annotations.scenes import SIZE, assert_near, draw, objects_of, read, voc_object, write_voc, write_xml
 
 BOX = voc_object(Object("cat", (1, 2, 11, 22)))
 
@@ -33,6 +33,15 @@ def test_pixels_are_numbered_from_one(tmp_path: Path) -> None:
     assert objects_of(tmp_path)["a.png"] == (Object("cat", (0, 0, 64, 48)),)
     write_xml(tmp_path, "a", f"<object><name>cat</name>{corners.replace('>1<', '>0<')}</object>")
     assert objects_of(tmp_path)["a.png"] == (Object("cat", (0, 0, 64, 48)),)
+
+
+def test_boxes_know_the_size_that_their_image_had(tmp_path: Path) -> None:
+    write_voc(tmp_path)
+    xml = write_xml(tmp_path, "a", BOX)
+    assert [item.drawn_on for item in objects_of(tmp_path)["a.png"]] == [SIZE]
+    for odd in ("", "0", "-64", "many", "9" * 5000):
+        xml.write_text(write_xml(tmp_path, "a", BOX).read_text("utf-8").replace(">64<", f">{odd}<"), "utf-8")
+        assert [item.drawn_on for item in objects_of(tmp_path)["a.png"]] == [None]
 
 
 def test_what_is_difficult_is_a_crowd(tmp_path: Path) -> None:

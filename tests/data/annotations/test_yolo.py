@@ -59,6 +59,20 @@ def test_without_a_yaml_all_images_are_read_and_classes_txt_has_the_names(tmp_pa
         (tmp_path / place / "classes.txt").unlink()
 
 
+def test_a_split_below_images_finds_the_names_above_it(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "classes.txt").write_text("\n".join(NAMES) + "\n", "utf-8")
+    assert_near(objects_of(tmp_path / "images" / "train"), pixels=0.001)
+
+
+def test_a_photograph_of_a_kind_that_is_not_read_is_a_bad_row(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    (tmp_path / "images" / "train" / "z.HEIC").write_bytes(b"\0\0\0\x24ftypheic")
+    (bad,) = read(tmp_path)[1]
+    assert bad.reason == "'images/train/z.HEIC' is HEIC, which is not read; save it as JPEG or PNG"
+
+
 def test_roboflows_layout_and_its_wrong_path_are_understood(tmp_path: Path) -> None:
     write_yolo(tmp_path / "from")
     shutil.copytree(tmp_path / "from" / "images" / "train", tmp_path / "to" / "train" / "images")

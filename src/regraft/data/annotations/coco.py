@@ -100,7 +100,10 @@ def _annotated(
             yield BadRow(file, number, "image", str(error))
             continue
         try:
-            objects = [_object(*found, categories, wanted) for found in of_image.get(identity, [])]
+            size = [image.get("width"), image.get("height")]
+            objects = [
+                {**_object(*found, categories, wanted), "drawn_on": size} for found in of_image.get(identity, [])
+            ]
             cells = {"image": name, "objects": objects, "mask": _mask(image, objects, names, number, wanted)}
             yield Row({key: value for key, value in cells.items() if key in wanted}, number)
         except _Wrong as wrong:

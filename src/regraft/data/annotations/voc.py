@@ -115,9 +115,10 @@ def _image(annotation: Element, found: list[str], images: Mapping[str, list[str]
 
 def _objects(annotation: Element) -> list[dict[str, Any]]:
     objects = []
+    size = [_side(_text(annotation, f"size/{name}")) for name in ("width", "height")]
     for number, element in enumerate(annotation.findall("object"), start=1):
         try:
-            item = _object(element)
+            item = {**_object(element), "drawn_on": size}
             parse_object(item)
         except ValueError as error:
             raise _Wrong(number, "objects", f"object {number}: {error}") from None
@@ -135,6 +136,11 @@ def _object(element: Element) -> dict[str, Any]:
         raise ValueError("its bndbox has not the numbers xmin, ymin, xmax and ymax") from None
     label, difficult = _text(element, "name"), _text(element, "difficult") == "1"
     return {"label": label, "box": [max(x1 - 1, 0.0), max(y1 - 1, 0.0), x2, y2], "crowd": difficult}
+
+
+def _side(text: str) -> int:
+    """0 where it is no number; the size is then not known."""
+    return int(text) if text.isdecimal() and len(text) < 10 else 0
 
 
 def _text(element: Element, name: str) -> str:

@@ -18,12 +18,12 @@ import yaml
 
 from regraft.data.cells import Row, broken, fault, shown
 from regraft.data.example import BadRow
+from regraft.data.folders import is_image
 from regraft.data.objects import outside, parse_object
 from regraft.data.pictures import upright_size
 from regraft.errors import DataError
 
 _YAML = (".yaml", ".yml")
-_IMAGES = frozenset((".bmp", ".gif", ".jpg", ".jpeg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 _NO_LABELS = frozenset(("classes.txt",))  # names that tools write among the labels
 _LARGEST = 16_000_000  # bytes of a label file or of data.yaml
 _LEEWAY = 0.01  # by which a coordinate may leave [0, 1]; boxes have to fit to the pixel
@@ -195,7 +195,7 @@ def _strays(images: list[Path], dataset: _Dataset) -> Iterator[BadRow]:
 
 def _images(source: Path, base: Path) -> list[Path]:
     if source.is_dir():
-        found = (entry for entry in source.rglob("*") if entry.suffix.lower() in _IMAGES and entry.is_file())
+        found = (entry for entry in source.rglob("*") if is_image(entry.name) and entry.is_file())
         return sorted(found, key=lambda entry: entry.as_posix())
     try:
         lines = [line.strip().replace("\\", "/") for line in _text(source).split("\n")]
@@ -262,7 +262,7 @@ def _names_near(path: Path, labels: Path, file: str) -> dict[int, str] | None:
     for folder in (path, *path.parents[:2]):
         if (folder / "data.yaml").is_file():
             return _names(_settings(folder / "data.yaml", file), file)
-    for folder in (labels, labels.parent, path):
+    for folder in (labels, labels.parent, path, *path.parents[:2]):
         if (folder / "classes.txt").is_file():
             try:
                 lines = _text(folder / "classes.txt").rstrip().split("\n")
