@@ -151,7 +151,7 @@ def remarks(path: str) -> list[str]:
     return folder_remarks(source.path, source.kind, file=source.file) if source.is_folder else []
 
 
-_NAME_A_FILE = f"name a table: a file that ends in {', '.join(EXTENSIONS)}"
+_NAME_A_FILE = f"name a table: a file that ends in {', '.join(EXTENSIONS)}; a json file only as COCO writes it"
 
 
 def _named_rows(source: Source, options: DataOptions, only: Collection[str] | None) -> Iterator[Row | BadRow]:
