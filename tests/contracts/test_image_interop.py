@@ -38,7 +38,8 @@ for line in sys.stdin:
     seen = processor(image, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
     pixels = given.pop("pixel_values")
     with torch.inference_mode():
-        output = model.eval()(pixel_values=pixels)
+        # Laid out as regraft's: a new batch norm that has seen hardly any variance makes large numbers of rounding.
+        output = model.eval().to(memory_format=torch.channels_last)(pixel_values=pixels)
     print(json.dumps({
         "apart": {name: (output[name] - value).abs().max().item() for name, value in given.items()},
         "missing": sorted(map(str, report["missing_keys"])), "unexpected": sorted(map(str, report["unexpected_keys"])),
