@@ -117,9 +117,8 @@ def parse_object(item: Any) -> Object:
 def outside(objects: Sequence[Object], width: int, height: int) -> str | None:
     """Why an object does not fit an image of this size, if one does not. :data:`TOLERANCE` is allowed."""
     for number, item in enumerate(objects, start=1):
-        was = item.drawn_on or (width, height)
-        if was != (width, height):
-            before = f"{was[0]} x {was[1]}"
+        if item.drawn_on and item.drawn_on != (width, height):
+            before = "{} x {}".format(*item.drawn_on)
             return f"object {number}: was drawn on an image of {before} pixels, and this one has {width} x {height}"
         x1, y1, x2, y2 = item.box
         sides = (("x", x1, x2, width, "wide"), ("y", y1, y2, height, "high"))

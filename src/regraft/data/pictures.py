@@ -157,9 +157,9 @@ def _opened(file: BinaryIO) -> ImageFile:
     if not start:
         raise ValueError("is empty")
     kind = _kind(start)
-    if kind is None and (foreign := _foreign(start)):
-        raise ValueError(f"is {foreign}, which is not read; save it as JPEG or PNG")
     if kind is None:
+        if foreign := _foreign(start):
+            raise ValueError(f"is {foreign}, which is not read; save it as JPEG or PNG")
         raise ValueError(f"is no image that can be read: it begins with {start!r}, and read are {_READ}")
     if kind == "WebP" and int.from_bytes(start[4:8], "little") + 8 > os.fstat(file.fileno()).st_size:
         raise ValueError(_TRUNCATED)

@@ -105,12 +105,12 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
             model = _grafted(choice.head, backbone, int(config["num_labels"]), _head_dropout(backbone, options, choice))
             new = {f"backbone.{name}" for name in missing} | _head_names(model)
             annotate(backbone.config, config)
+    notes = (*choice.notes, *_told_of_a_head_left(folder))
     if not images:
         anatomy = anatomy_of(model, new)
         _require_whole(anatomy, folder)
         processor = tokenizer_of(folder)
         _settle_padding(model, processor)
-        notes = (*choice.notes, *_told_of_a_head_left(folder))
         return Pretrained(model.eval(), processor, anatomy, folder, choice.head, notes=notes)
     channels_last(model)
     anatomy = anatomy_of(model.eval(), first_names(model, new))
@@ -118,10 +118,9 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
         allow_any_size(model)
     else:
         anatomy = replace(anatomy, unused=_unused(model))
-    processor, notes = image_processor_of(folder, settings)
+    processor, made_up = image_processor_of(folder, settings)
     rate = _head_rate(choice.head, auto_class, anatomy)
-    left = _told_of_a_head_left(folder)
-    return Pretrained(model, processor, anatomy, folder, choice.head, kept, rate, (*choice.notes, *left, *notes))
+    return Pretrained(model, processor, anatomy, folder, choice.head, kept, rate, (*notes, *made_up))
 
 
 def _told_of_a_head_left(folder: Path) -> tuple[str, ...]:

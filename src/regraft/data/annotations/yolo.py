@@ -259,10 +259,11 @@ def _source(folder: Path, entry: str) -> Path | None:
 
 def _names_near(path: Path, labels: Path, file: str) -> dict[int, str] | None:
     """The names of the classes, from a data.yaml in the folder or up to two above, or from a classes.txt."""
-    for folder in (path, *path.parents[:2]):
+    near = (path, *path.parents[:2])
+    for folder in near:
         if (folder / "data.yaml").is_file():
             return _names(_settings(folder / "data.yaml", file), file)
-    for folder in (labels, labels.parent, path, *path.parents[:2]):
+    for folder in (labels, labels.parent, *near):
         if (folder / "classes.txt").is_file():
             try:
                 lines = _text(folder / "classes.txt").rstrip().split("\n")
