@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from materials import centernet, composites, efficientnet, fashion, homeassistant, minilm, roads, vader
+from materials import asterisk, centernet, composites, efficientnet, fashion, homeassistant, minilm, roads, vader
 from materials.cache import build, folder, is_whole
 from materials.errors import UnknownMaterial
 from materials.material import Material
 
-_MODULES = (minilm, vader, efficientnet, fashion, centernet, composites, roads, homeassistant)
+_MODULES = (minilm, vader, efficientnet, fashion, centernet, composites, roads, homeassistant, asterisk)
 
 MATERIALS: dict[str, Material] = {module.MATERIAL.name: module.MATERIAL for module in _MODULES}
 
