@@ -5,12 +5,23 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from materials import asterisk, centernet, composites, efficientnet, fashion, homeassistant, minilm, roads, vader
+from materials import (
+    asterisk,
+    centernet,
+    composites,
+    efficientnet,
+    fashion,
+    homeassistant,
+    minilm,
+    roads,
+    vader,
+    whisper,
+)
 from materials.cache import build, folder, is_whole
 from materials.errors import UnknownMaterial
 from materials.material import Material
 
-_MODULES = (minilm, vader, efficientnet, fashion, centernet, composites, roads, homeassistant, asterisk)
+_MODULES = (minilm, vader, efficientnet, fashion, centernet, composites, roads, homeassistant, asterisk, whisper)
 
 MATERIALS: dict[str, Material] = {module.MATERIAL.name: module.MATERIAL for module in _MODULES}
 
