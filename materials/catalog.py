@@ -7,6 +7,7 @@ from pathlib import Path
 
 from materials import (
     asterisk,
+    bergamot,
     centernet,
     composites,
     efficientnet,
@@ -21,7 +22,19 @@ from materials.cache import build, folder, is_whole
 from materials.errors import UnknownMaterial
 from materials.material import Material
 
-_MODULES = (minilm, vader, efficientnet, fashion, centernet, composites, roads, homeassistant, asterisk, whisper)
+_MODULES = (
+    minilm,
+    vader,
+    efficientnet,
+    fashion,
+    centernet,
+    composites,
+    roads,
+    homeassistant,
+    asterisk,
+    whisper,
+    bergamot,
+)
 
 MATERIALS: dict[str, Material] = {module.MATERIAL.name: module.MATERIAL for module in _MODULES}
 

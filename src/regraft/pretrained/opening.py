@@ -20,9 +20,10 @@ def library() -> Any:
     stay_offline()
     import transformers
 
-    from regraft.pretrained import centernet
+    from regraft.pretrained import centernet, ssru
 
     centernet.register()
+    ssru.register()
     return transformers
 
 
