@@ -1,4 +1,4 @@
-"""From a table, or a folder of images, to examples in three parts: train, validation, test."""
+"""From a table, or a folder of images or sounds, to examples in three parts: train, validation, test."""
 
 from regraft.data.example import BadRow, Column, Example, Splits
 from regraft.data.examples import read_examples, stream_examples

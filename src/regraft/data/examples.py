@@ -12,7 +12,7 @@ from typing import Any
 from regraft.data.cells import Row, broken
 from regraft.data.columns import check_keys, recognise
 from regraft.data.example import BadRow, Column, Example
-from regraft.data.folders import Root
+from regraft.data.folders import Root, media_of
 from regraft.data.table import Source, find_source, locate, read_header, read_table
 from regraft.errors import DataError
 from regraft.fingerprint import canonical, example_id
@@ -70,7 +70,7 @@ def find_columns(path: str, columns: Sequence[Column], options: DataOptions, *, 
     """Which column of a file is taken for what: the task's name, then the file's."""
     check_keys(columns, options)
     source = _source(path, columns)
-    header = read_header(path, options)
+    header = read_header(path, options, media=source.media)
     if source.is_folder and targets and not options.columns:
         for column in columns:
             if column.required and column.name not in header:  # no synonym counts: a label is not the name of a mask
@@ -82,16 +82,18 @@ def _source(path: str, columns: Sequence[Column]) -> Source:
     """The table or folder; a folder only where a column opens files."""
     if not any(column.opens for column in columns):
         locate(path)
-    return find_source(path)
+    return find_source(path, media_of(columns))
 
 
 def _unsaid(source: Source, name: str) -> DataError:
-    """The error for a folder that does not tell what the task has to know of each image."""
-    told = {"classes": "a folder for each class", "masks": "images and masks", "images": "images alone"}[source.kind]
+    """The error for a folder that does not tell what the task has to know of each file."""
+    media = source.media
+    told = {"classes": "a folder for each class", "masks": "images and masks", "alone": f"{media.several} alone"}
     others = "; or name annotations in COCO, YOLO or VOC form" if name in {"objects", "mask"} else ""
     return DataError(
-        f"{source.file} holds {told}; that does not say what the {name!r} of an image is",
-        fix=f"name a table with the columns 'image' and {name!r}, or put one named metadata.csv into it{others}",
+        f"{source.file} holds {told[source.kind]}; that does not say what the {name!r} of {media.one} is",
+        fix=f"name a table with the columns {media.column!r} and {name!r},"
+        f" or put one named metadata.csv into it{others}",
     )
 
 
@@ -102,7 +104,7 @@ def _items(
     group = options.group if targets else None
     only = {mapping[column.name] for column in read} | ({group} if group is not None else set())
     source = _source(path, columns)
-    rows = read_table(path, options, only=sorted(only))
+    rows = read_table(path, options, only=sorted(only), media=source.media)
     opens = any(column.opens for column in read)
     root = _root(source, options) if opens else None
     made = partial(_example, columns=read, mapping=mapping, group=group, source=source, root=root)
@@ -150,7 +152,7 @@ def _example(
 ) -> Example | BadRow:
     if isinstance(row, BadRow):
         return row
-    file = os.path.join(source.file, row.values["image"]) if source.is_folder else source.file
+    file = os.path.join(source.file, row.values[source.media.column]) if source.is_folder else source.file
     inputs: dict[str, Any] = {}
     target = None
     for column in columns:

@@ -1,26 +1,62 @@
-"""Folders of images: read as tables; and which file a path in a cell leads to."""
+"""Folders of images or sounds: read as tables; and which file a path in a cell leads to."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path, PurePosixPath
 
 from regraft.data.cells import Row, shown
-from regraft.data.example import BadRow
+from regraft.data.example import BadRow, Column
 from regraft.errors import DataError
 from regraft.recipe import nearest
 
-_ENDINGS = ".png .jpg .jpeg .jpe .jfif .webp .gif .tif .tiff .bmp .dib .ppm .pgm .pbm .pnm"
-_UNREAD = ".heic .heif .hif .avif .jxl .jp2 .j2k .jpx"  # named as images that are not read
-LAYOUTS = {"classes": ["image", "label"], "masks": ["image", "mask"], "images": ["image"]}  # and their columns
+LAYOUTS = {"classes": ["label"], "masks": ["mask"], "alone": []}  # of a folder, and what it says of each file
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "_annotations.coco.json")
 _SIDES = {"train": ("train", "training"), "validation": ("validation", "val", "valid"), "test": ("test", "testing")}
 _COMPARED = 300  # names in a folder up to which the nearest is looked for
 _NAMED = 3  # files in a note
+
+
+@dataclass(frozen=True)
+class Media:
+    """What the files of a folder are.
+
+    Attributes:
+        column: its name, in the table that a folder is and in the tasks that read such files.
+        one: what a file is called, with its article.
+        several: what files are called.
+        read: how the names of those end that are read.
+        endings: these, and the endings of files that are named as what cannot be read.
+    """
+
+    column: str
+    one: str
+    several: str
+    read: str
+    endings: frozenset[str]
+
+    def names(self, path: str) -> bool:
+        """Whether a file is named like one, one that is not read among them; its content shows when it is opened."""
+        pure = PurePosixPath(path)
+        return pure.suffix.lower() in self.endings and not _hidden(pure.name)
+
+
+_IMAGES = ".png .jpg .jpeg .jpe .jfif .webp .gif .tif .tiff .bmp .dib .ppm .pgm .pbm .pnm"
+_SOUNDS = ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc"
+_NO_IMAGES = ".heic .heif .hif .avif .jxl .jp2 .j2k .jpx"
+_NO_SOUNDS = ".m4a .m4b .aac .wma .amr .3gp .mp4 .mov .webm .mka .caf .au .w64 .rf64 .sph .ape .wv"
+IMAGES = Media("image", "an image", "images", _IMAGES, frozenset(f"{_IMAGES} {_NO_IMAGES}".split()))
+SOUNDS = Media("audio", "a sound", "sounds", _SOUNDS, frozenset(f"{_SOUNDS} {_NO_SOUNDS}".split()))
+
+
+def media_of(columns: Sequence[Column]) -> Media:
+    """What files a task reads, by the column that opens them."""
+    opened = {column.name for column in columns if column.opens}
+    return SOUNDS if SOUNDS.column in opened else IMAGES
 
 
 class Root:
@@ -63,7 +99,7 @@ class Root:
 
 
 def metadata_in(folder: Path, *, file: str) -> str | None:
-    """The name of the table that says what the images of a folder are, if there is one.
+    """The name of the table that says what the files of a folder are, if there is one.
 
     Raises:
         DataError: there are several.
@@ -92,56 +128,64 @@ def sides_in(folder: Path, *, file: str) -> dict[str, str]:
     return sides if "train" in sides and whole else {}
 
 
-def layout(folder: Path, *, file: str) -> str:
-    """What a folder is: images with masks, a folder per class, or images and nothing more.
+def media_in(folder: Path) -> Media:
+    """What the files of a folder are, for those who do not ask for the one or the other."""
+    names = [found.path for found in _walk(folder)]
+    return SOUNDS if any(map(SOUNDS.names, names)) and not any(map(IMAGES.names, names)) else IMAGES
+
+
+def layout(folder: Path, media: Media, *, file: str) -> str:
+    """What a folder is: images with masks, a folder per class, or files and nothing more.
 
     Raises:
-        DataError: it holds no images, or the sides of a split.
+        DataError: it holds no such files, or the sides of a split.
     """
-    if (folder / "images").is_dir() and (folder / "masks").is_dir():
+    if media is IMAGES and (folder / "images").is_dir() and (folder / "masks").is_dir():
         return "masks"
     sides = sides_in(folder, file=file)
     if sides:
         raise DataError(f"{file} holds the folders of a split", fix=f"name one: {', '.join(sides.values())}")
-    if any(is_image(found.path) for label in _classes(folder) for found in _walk(folder, label)):
+    if any(media.names(found.path) for label in _classes(folder) for found in _walk(folder, label)):
         return "classes"
-    if any(is_image(found.path) for found in _walk(folder)):
-        return "images"
+    if any(media.names(found.path) for found in _walk(folder)):
+        return "alone"
     raise DataError(
-        f"{file} is not a file but a folder, and one without images",
-        fix=f"name a table, or a folder of files that end in {_ENDINGS}",
+        f"{file} is not a file but a folder, and one without {media.several}",
+        fix=f"name a table, or a folder of files that end in {media.read}",
     )
 
 
-def folder_rows(folder: Path, kind: str, *, file: str, only: Collection[str] | None = None) -> Iterator[Row | BadRow]:
-    """A row an image, sorted by path and numbered from 1; its cells are paths that start from the folder."""
-    rows = {"classes": _of_classes, "masks": _of_masks, "images": _of_images}[kind](folder)
+def folder_rows(
+    folder: Path, kind: str, media: Media, *, file: str, only: Collection[str] | None = None
+) -> Iterator[Row | BadRow]:
+    """A row a file, sorted by path and numbered from 1; its cells are paths that start from the folder."""
+    rows = {"classes": _of_classes, "masks": _of_masks, "alone": _named}[kind](folder, media)
     for number, found in zip(count(1), rows, strict=False):
         at = os.path.join(file, found.path)
         if found.fault or not _is_text(found.path):
             reason = found.fault or "has a name that is not UTF-8"
             yield BadRow(_spelt(at), number, found.column, reason)
         else:
-            cells = {"image": found.path, "label": found.label, "mask": found.mask}
-            wanted = [name for name in LAYOUTS[kind] if only is None or name in only or name == "image"]
-            yield Row({name: cells[name] for name in wanted}, number)
+            told = {"label": found.label, "mask": found.mask}
+            wanted = {name: told[name] for name in LAYOUTS[kind] if only is None or name in only}
+            yield Row({media.column: found.path, **wanted}, number)
 
 
-def folder_remarks(folder: Path, kind: str, *, file: str) -> list[str]:
+def folder_remarks(folder: Path, kind: str, media: Media, *, file: str) -> list[str]:
     """What of a folder is passed over."""
     within = ("images", "masks") if kind == "masks" else _classes(folder) if kind == "classes" else ("",)
     files = [found for part in within for found in _walk(folder, part, hidden=True)]
-    other = [found.path for found in files if not is_image(found.path)]
-    notes = _passed_over(other, file, "not named like an image")
+    other = [found.path for found in files if not media.names(found.path)]
+    notes = _passed_over(other, file, f"not named like {media.one}")
     if kind == "classes":
-        beside = [entry.name for entry in _listed(folder) if entry.is_file() and is_image(entry.name)]
+        beside = [entry.name for entry in _listed(folder) if entry.is_file() and media.names(entry.name)]
         notes += _passed_over(beside, file, "in no folder of a class")
-        full = {found.path.split("/")[0] for found in files if is_image(found.path)}
+        full = {found.path.split("/")[0] for found in files if media.names(found.path)}
         empty = [label for label in _classes(folder) if label not in full]
-        notes += [f"{file}: there are no images in {', '.join(map(shown, empty))}."] if empty else []
+        notes += [f"{file}: there are no {media.several} in {', '.join(map(shown, empty))}."] if empty else []
     if kind == "masks":
-        known = {_stem(found.path) for found in _images(folder, "images")}
-        lone = [found.path for found in _images(folder, "masks") if _stem(found.path) not in known]
+        known = {_stem(found.path) for found in _named(folder, media, "images")}
+        lone = [found.path for found in _named(folder, media, "masks") if _stem(found.path) not in known]
         notes += _passed_over(lone, file, "without an image of that name")
     return notes
 
@@ -157,21 +201,22 @@ class _File:
     column: str | None = None
 
 
-def _of_images(folder: Path) -> Iterator[_File]:
-    yield from _images(folder)
+def _named(folder: Path, media: Media, below: str = "") -> Iterator[_File]:
+    """The files below a folder that are named like its media, and what keeps some from being reached."""
+    return (found for found in _walk(folder, below) if found.fault or media.names(found.path))
 
 
-def _of_classes(folder: Path) -> Iterator[_File]:
+def _of_classes(folder: Path, media: Media) -> Iterator[_File]:
     for label in _classes(folder):
-        for found in _images(folder, label):
+        for found in _named(folder, media, label):
             yield _File(found.path, label=label, fault=found.fault)
 
 
-def _of_masks(folder: Path) -> Iterator[_File]:
+def _of_masks(folder: Path, media: Media) -> Iterator[_File]:
     masks: dict[str, list[_File]] = {}
-    for mask in _images(folder, "masks"):
+    for mask in _named(folder, media, "masks"):
         masks.setdefault(_stem(mask.path), []).append(mask)
-    for image in _images(folder, "images"):
+    for image in _named(folder, media, "images"):
         same = masks.get(_stem(image.path), [])
         if image.fault:
             yield image
@@ -183,11 +228,6 @@ def _of_masks(folder: Path) -> Iterator[_File]:
             several = f"has several masks: {', '.join(shown(mask.path) for mask in same)}"
             fault = several if same else "has no mask: no file below masks has its name"
             yield _File(image.path, fault=fault, column="mask")
-
-
-def _images(folder: Path, below: str = "") -> Iterator[_File]:
-    """The images below a folder, and what keeps some from being reached."""
-    return (found for found in _walk(folder, below) if found.fault or is_image(found.path))
 
 
 def _classes(folder: Path) -> list[str]:
@@ -226,12 +266,6 @@ def _listed(folder: Path) -> list[os.DirEntry[str]]:
 
 def _hidden(name: str) -> bool:
     return name.startswith(".")
-
-
-def is_image(path: str) -> bool:
-    """Whether a file is named like an image, one that is not read among them; what is in it shows when it is opened."""
-    pure = PurePosixPath(path)
-    return pure.suffix.lower() in {*_ENDINGS.split(), *_UNREAD.split()} and not _hidden(pure.name)
 
 
 def _stem(path: str) -> str:

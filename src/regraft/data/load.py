@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from regraft.data.cells import shown
 from regraft.data.example import BadRow, Column, Example, Splits
 from regraft.data.examples import read_examples
-from regraft.data.folders import metadata_in, sides_in
+from regraft.data.folders import media_of, metadata_in, sides_in
 from regraft.data.split import SIDES, split
 from regraft.data.table import locate, remarks
 from regraft.errors import DataError
@@ -36,7 +36,7 @@ def load_splits(options: DataOptions, columns: Sequence[Column], *, seed: int, s
     for side, path in side_paths(options, columns).items():
         named[side], skipped, mappings[side] = read_examples(path, columns, options)
         bad.extend(skipped)
-        notes += remarks(path)
+        notes += remarks(path, media_of(columns))
     notes += _leave_out_leaks(named)
     notes += _straddling_groups(named)
     sides = _carve(named, options.split, seed=seed, stratify=stratify)

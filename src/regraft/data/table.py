@@ -1,6 +1,6 @@
 """Tables: one way to read csv, tsv, JSON lines and parquet, by the file's extension.
 
-To those who have images, a folder and annotations in COCO, YOLO or VOC form are tables too.
+To those who have images or sounds, a folder is a table too; of images, so are annotations in COCO, YOLO or VOC form.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from regraft.data.annotations import rows as annotated_rows
 from regraft.data.cells import LONGEST_CELL, Row, broken, shown
 from regraft.data.delimited import delimited_header, delimited_rows
 from regraft.data.example import BadRow
-from regraft.data.folders import LAYOUTS, folder_remarks, folder_rows, layout, metadata_in
+from regraft.data.folders import IMAGES, LAYOUTS, Media, folder_remarks, folder_rows, layout, media_in, metadata_in
 from regraft.data.jsonlines import json_header, json_rows
 from regraft.errors import DataError
 from regraft.recipe import DataOptions, nearest
@@ -38,13 +38,14 @@ class Source:
     """What a recipe means by a path: ``file`` as messages name it, where it lies, and how it is read.
 
     ``kind`` is the extension of a table, the layout of a folder, or the kind of its annotations. ``root`` is the
-    folder that the paths in its cells start from.
+    folder that the paths in its cells start from. ``media`` is what the files of a folder are.
     """
 
     file: str
     path: Path
     kind: str
     root: Path
+    media: Media = IMAGES
 
     @property
     def is_table(self) -> bool:
@@ -57,8 +58,11 @@ class Source:
         return self.kind in LAYOUTS
 
 
-def find_source(path: str) -> Source:
-    """The table that a path leads to, or the folder of images.
+def find_source(path: str, media: Media | None = None) -> Source:
+    """The table that a path leads to, or the folder of images or sounds.
+
+    Args:
+        media: which files of a folder count; None for those that are there.
 
     Raises:
         DataError: there is nothing, or nothing that can be read.
@@ -70,11 +74,12 @@ def find_source(path: str) -> Source:
     table = metadata_in(found, file=path)
     if table is not None:
         return find_source(os.path.join(path, table))
-    annotated = annotation_kind(found)
+    annotated = annotation_kind(found) if media in {None, IMAGES} else None
     if annotated is not None:
         return Source(path, found, annotated, annotated_root(found))
     if found.is_dir():
-        return Source(path, found, layout(found, file=path), found)
+        media = media or media_in(found)
+        return Source(path, found, layout(found, media, file=path), found, media)
     raise DataError(f"{path}: a file that ends in {suffix!r} is not a table that can be read", fix=_NAME_A_FILE)
 
 
@@ -101,15 +106,15 @@ def locate(path: str, *, folders: bool = False) -> Path:
     )
 
 
-def read_header(path: str, options: DataOptions) -> list[str]:
-    """The names of a table's columns: the first line, or the keys of the first JSON objects.
+def read_header(path: str, options: DataOptions, *, media: Media | None = None) -> list[str]:
+    """The names of a table's columns: the first line, or the keys of the first JSON objects; ``media`` of a folder.
 
     Raises:
         DataError: the file cannot be read, or a name is empty or there twice; the message names file and row.
     """
-    source = find_source(path)
+    source = find_source(path, media)
     if source.is_folder:
-        return LAYOUTS[source.kind]
+        return [source.media.column, *LAYOUTS[source.kind]]
     if not source.is_table:
         return annotated_header(source.path, file=source.file)
     if source.kind in _JSON:
@@ -124,17 +129,20 @@ def read_header(path: str, options: DataOptions) -> list[str]:
     return names
 
 
-def read_table(path: str, options: DataOptions, *, only: Collection[str] | None = None) -> Iterator[Row | BadRow]:
+def read_table(
+    path: str, options: DataOptions, *, only: Collection[str] | None = None, media: Media | None = None
+) -> Iterator[Row | BadRow]:
     """The rows of a table, one at a time; a row that cannot be used is a :class:`BadRow`.
 
-    ``only`` names the columns that are wanted; what is in the others is not looked at.
+    ``only`` names the columns that are wanted; what is in the others is not looked at. ``media`` are the files that
+    count in a folder.
 
     Raises:
         DataError: the file as a whole cannot be read; the message names file and row.
     """
-    source = find_source(path)
+    source = find_source(path, media)
     if source.is_folder:
-        yield from folder_rows(source.path, source.kind, file=source.file, only=only)
+        yield from folder_rows(source.path, source.kind, source.media, file=source.file, only=only)
     elif not source.is_table:
         yield from annotated_rows(source.path, file=source.file, only=only)
     elif source.kind in _JSON:
@@ -143,12 +151,12 @@ def read_table(path: str, options: DataOptions, *, only: Collection[str] | None 
         yield from _named_rows(source, options, only)
 
 
-def remarks(path: str) -> list[str]:
+def remarks(path: str, media: Media | None = None) -> list[str]:
     """What a folder holds that is not read, and what annotations leave out."""
-    source = find_source(path)
+    source = find_source(path, media)
     if not source.is_table and not source.is_folder:
         return annotated_remarks(source.path, file=source.file)
-    return folder_remarks(source.path, source.kind, file=source.file) if source.is_folder else []
+    return folder_remarks(source.path, source.kind, source.media, file=source.file) if source.is_folder else []
 
 
 _NAME_A_FILE = f"name a table: a file that ends in {', '.join(EXTENSIONS)}; a json file only as COCO writes it"

@@ -18,7 +18,7 @@ import yaml
 
 from regraft.data.cells import Row, broken, fault, shown
 from regraft.data.example import BadRow
-from regraft.data.folders import is_image
+from regraft.data.folders import IMAGES
 from regraft.data.objects import outside, parse_object
 from regraft.data.pictures import upright_size
 from regraft.errors import DataError
@@ -195,7 +195,7 @@ def _strays(images: list[Path], dataset: _Dataset) -> Iterator[BadRow]:
 
 def _images(source: Path, base: Path) -> list[Path]:
     if source.is_dir():
-        found = (entry for entry in source.rglob("*") if is_image(entry.name) and entry.is_file())
+        found = (entry for entry in source.rglob("*") if IMAGES.names(entry.name) and entry.is_file())
         return sorted(found, key=lambda entry: entry.as_posix())
     try:
         lines = [line.strip().replace("\\", "/") for line in _text(source).split("\n")]
