@@ -14,6 +14,7 @@ from materials import (
     fashion,
     homeassistant,
     minilm,
+    resemblyzer,
     roads,
     vader,
     whisper,
@@ -32,8 +33,9 @@ _MODULES = (
     roads,
     homeassistant,
     asterisk,
-    whisper,
     bergamot,
+    whisper,
+    resemblyzer,
 )
 
 MATERIALS: dict[str, Material] = {module.MATERIAL.name: module.MATERIAL for module in _MODULES}

@@ -20,9 +20,10 @@ def library() -> Any:
     stay_offline()
     import transformers
 
-    from regraft.pretrained import centernet, ssru
+    from regraft.pretrained import centernet, speaker, ssru
 
     centernet.register()
+    speaker.register()
     ssru.register()
     return transformers
 
