@@ -16,6 +16,8 @@ from materials import (
     minilm,
     resemblyzer,
     roads,
+    smollm2,
+    smollm2_short,
     vader,
     whisper,
 )
@@ -36,6 +38,8 @@ _MODULES = (
     bergamot,
     whisper,
     resemblyzer,
+    smollm2,
+    smollm2_short,
 )
 
 MATERIALS: dict[str, Material] = {module.MATERIAL.name: module.MATERIAL for module in _MODULES}
