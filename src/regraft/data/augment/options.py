@@ -1,16 +1,30 @@
-"""What a recipe can ask of the augmentation of images. Nothing heavy is imported here."""
+"""What a recipe can ask of the augmentation of images and of sounds. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+
+
+def _rising(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError("a range begins with the smaller number")
+    return ends
+
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Alpha = Annotated[float, Field(ge=0, le=100)]
+_Decibels = Annotated[float, Field(ge=-40, le=100)]
+_Factor = Annotated[float, Field(ge=0.5, le=2)]
+# Not strict: in YAML a range is a list.
+Decibels = Annotated[tuple[_Decibels, _Decibels], Field(strict=False), AfterValidator(_rising)]
+Factors = Annotated[tuple[_Factor, _Factor], Field(strict=False), AfterValidator(_rising)]
 
-# What a policy turns on where a recipe says nothing else: flip, crop, colour.
+NO_NOISE = 100.0  # dB; from this signal-to-noise ratio on none is added
+
+# What a policy for images turns on where a recipe says nothing else: flip, crop, colour.
 _POLICIES = {"none": (0.0, 1.0, 0.0), "light": (0.5, 0.5, 0.2), "trivial": (0.5, 0.5, 0.0), "rand": (0.5, 0.5, 0.0)}
 
 
@@ -77,6 +91,73 @@ class ImageAugmentation:
         whole = self.settled
         changed = (whole.flip, whole.flip_vertical, whole.rotate, whole.colour, whole.blur, whole.noise, whole.erase)
         return self.policy not in {"trivial", "rand"} and not any(changed) and whole.crop == 1 and not self.mixes
+
+    def view(self, epoch: int) -> int:
+        """The number of the view that an epoch (from 0) sees."""
+        return epoch if self.views is None else epoch % self.views
+
+
+@dataclass(frozen=True)
+class _Sounding:
+    """What a policy for sounds turns on where a recipe says nothing else."""
+
+    noise: tuple[float, float] = (NO_NOISE, NO_NOISE)
+    gain: tuple[float, float] = (0.0, 0.0)
+    shift: float = 0.0
+    speed: tuple[float, float] = (1.0, 1.0)
+    frequency_masks: int = 0
+    time_masks: int = 0
+
+
+_SOUNDING = {
+    "none": _Sounding(),
+    "light": _Sounding(noise=(15, 40), gain=(-6, 6), shift=0.1, frequency_masks=1, time_masks=1),
+    "strong": _Sounding((5, 30), (-12, 12), shift=0.25, speed=(0.9, 1.1), frequency_masks=2, time_masks=2),
+}
+
+
+@dataclass(frozen=True)
+class SoundAugmentation:
+    """How training sounds are varied. What is left out is as the policy has it; a range is its two ends.
+
+    Options:
+        policy: none, light (noise, gain, shift, one mask each way), strong (more of these, and speed).
+        noise: signal-to-noise ratios in dB of white or pink noise that is added: 5 is loud, 40 faint, 100 is none.
+        gain: how many dB louder; below 0 is quieter. Nothing is cut at full scale.
+        shift: moved by up to so many seconds earlier or later, at most by half of the sound; silence fills up.
+        speed: factors of playing it faster, which moves its pitch too; 0.9 to 1.1 is usual.
+        frequency_masks: so many bands of frequencies are hidden from the model (SpecAugment).
+        frequency_width: the widest of them, as a share of all bands.
+        time_masks: so many stretches of time are hidden from the model (SpecAugment).
+        time_width: the longest of them, as a share of the sound.
+        views: so many views of each example exist and take turns, and can be stored; null for a new one each epoch.
+    """
+
+    policy: Literal["none", "light", "strong"] = "none"
+    noise: Decibels | None = None
+    gain: Decibels | None = None
+    shift: Annotated[float, Field(ge=0, le=60)] | None = None
+    speed: Factors | None = None
+    frequency_masks: Annotated[int, Field(ge=0, le=20)] | None = None
+    frequency_width: Share = 0.2
+    time_masks: Annotated[int, Field(ge=0, le=20)] | None = None
+    time_width: Share = 0.1
+    views: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def settled(self) -> SoundAugmentation:
+        """The same with nothing left open: the policy's values filled in."""
+        policy = asdict(_SOUNDING[self.policy])
+        return replace(self, **{name: value for name, value in policy.items() if getattr(self, name) is None})
+
+    @property
+    def off(self) -> bool:
+        """Whether every sound stays as it is."""
+        whole, still = self.settled, _SOUNDING["none"]
+        hidden = (whole.frequency_masks and whole.frequency_width) or (whole.time_masks and whole.time_width)
+        noisy = whole.noise is not None and whole.noise[0] < NO_NOISE
+        moved = (whole.gain, whole.shift, whole.speed) != (still.gain, still.shift, still.speed)
+        return not (hidden or noisy or moved)
 
     def view(self, epoch: int) -> int:
         """The number of the view that an epoch (from 0) sees."""
