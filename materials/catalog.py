@@ -14,6 +14,7 @@ from materials import (
     fashion,
     homeassistant,
     minilm,
+    nlp_corpus,
     resemblyzer,
     roads,
     smollm2,
@@ -40,6 +41,7 @@ _MODULES = (
     resemblyzer,
     smollm2,
     smollm2_short,
+    nlp_corpus,
 )
 
 MATERIALS: dict[str, Material] = {module.MATERIAL.name: module.MATERIAL for module in _MODULES}
