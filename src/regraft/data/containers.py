@@ -79,31 +79,31 @@ def require_whole(file: BinaryIO, kind: Kind) -> None:
         _require_page(file)
 
 
-def mp3_frames(file: BinaryIO) -> tuple[int, int] | None:
-    """How many frames an MP3 has, without the one that tells its length, and the samples of each; None if unclear.
+def mp3_length(file: BinaryIO) -> tuple[int, bool] | None:
+    """How many samples the frames of an MP3 hold, and whether one of them tells so; None where there is no frame.
 
     Only headers are read. Counting ends where no frame follows, as before the tags at the end.
     """
     data = _after_tag(file)
-    place = count = told = samples = 0
+    place = total = 0
+    told = False
     while header := _frame(data[place : place + 4]):
         length, samples = header
         if place + length > len(data):
             break
-        if not count and any(sign in data[place : place + 64] for sign in (b"Xing", b"Info", b"VBRI")):
-            told = 1
-        count, place = count + 1, place + length
-    return (count - told, samples) if count > told else None
+        tells = not place and any(sign in data[: min(64, length)] for sign in (b"Xing", b"Info", b"VBRI"))
+        told, total, place = told or tells, total + samples * (not tells), place + length
+    return (total, told) if place else None
 
 
 def _require_chunk(file: BinaryIO, name: bytes, order: Literal["big", "little"]) -> None:
-    """The chunk that holds the samples is all there."""
+    """The chunk that holds the samples is all there. Where it is not found, libsndfile looks for it in other ways."""
     size, place = os.fstat(file.fileno()).st_size, 12
     for _ in range(_CHUNKS):
         file.seek(place)
         header = file.read(8)
         if len(header) < 8:
-            raise ValueError("is truncated: the file ends before its samples begin")
+            return
         declared, there = int.from_bytes(header[4:], order), size - place - 8
         if header[:4] == name:
             break
@@ -125,7 +125,10 @@ def _require_page(file: BinaryIO) -> None:
     first = file.read(27)
     file.seek(max(0, size - 2 * _LONGEST_PAGE))
     tail = file.read(2 * _LONGEST_PAGE)
-    page = tail[max(0, tail.rfind(b"OggS")) :]
+    place = tail.rfind(b"OggS")
+    if place < 0:
+        return
+    page = tail[place:]
     segments = page[26] if len(page) > 26 else 0
     if len(page) < 27 + segments or len(page) < 27 + segments + sum(page[27 : 27 + segments]):
         raise ValueError("is truncated: its last page is cut off")

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.data.containers import FRAME, READ, Kind, foreign, kind, mp3_frames, require_whole
+from regraft.data.containers import FRAME, READ, Kind, foreign, kind, mp3_length, require_whole
 from regraft.errors import DataError, ResourceError
 from regraft.fingerprint import digest
 
@@ -223,14 +223,18 @@ def _require_sensible(rate: int, channels: int, frames: int) -> None:
 
 
 def _require_told(file: FileIO, opened: Any) -> None:
-    """An MP3 does not go on after what libsndfile takes for its end, as it does where two were joined."""
+    """An MP3 is as long as libsndfile takes it for: it is not cut, and no other was joined to it."""
     place = file.tell()
-    counted = mp3_frames(file)
+    counted = mp3_length(file)
     file.seek(place)  # libsndfile reads on from where it was
-    there = counted[0] * counted[1] if counted else 0
+    if counted is None:
+        return
+    there, told = counted
+    said, found = (frames / opened.samplerate for frames in (opened.frames, there))
     if there > opened.frames + _PADDING:
-        said, found = (frames / opened.samplerate for frames in (opened.frames, there))
         raise ValueError(f"says that it ends after {said:.2f} s, and goes on to {found:.2f} s; save it again")
+    if told and there + 2 * FRAME < opened.frames:
+        raise ValueError(f"is truncated or damaged: it ends after {found:.2f} s of the {said:.2f} s that it tells of")
 
 
 def _blocks(opened: Any) -> Iterator[Samples]:
@@ -250,9 +254,9 @@ def _blocks(opened: Any) -> Iterator[Samples]:
         if declared >= _UNKNOWN:
             _require_sensible(rate, opened.channels, read)
         yield found
-    lacking = declared - read if declared < _UNKNOWN else 0
-    if lacking > (2 * FRAME if opened.format == "MP3" else 0):
-        raise ValueError(f"is truncated: it ends after {read / rate:.2f} s of the {declared / rate:.2f} s it tells of")
+    if read < declared < _UNKNOWN and opened.format != "MP3":  # which may not tell its length
+        told = f"it ends after {read / rate:.2f} s of the {declared / rate:.2f} s that it tells of"
+        raise ValueError(f"is truncated or damaged: {told}")
 
 
 def _heard(blocks: Iterable[Samples]) -> tuple[int, float, float]:
