@@ -13,6 +13,7 @@ from materials import (
     efficientnet,
     fashion,
     homeassistant,
+    joe,
     minilm,
     nlp_corpus,
     resemblyzer,
@@ -42,6 +43,7 @@ _MODULES = (
     smollm2,
     smollm2_short,
     nlp_corpus,
+    joe,
 )
 
 MATERIALS: dict[str, Material] = {module.MATERIAL.name: module.MATERIAL for module in _MODULES}

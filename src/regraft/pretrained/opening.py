@@ -20,9 +20,10 @@ def library() -> Any:
     stay_offline()
     import transformers
 
-    from regraft.pretrained import centernet, speaker, ssru
+    from regraft.pretrained import centernet, piper, speaker, ssru
 
     centernet.register()
+    piper.register()
     speaker.register()
     ssru.register()
     return transformers
