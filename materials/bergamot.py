@@ -213,4 +213,5 @@ MATERIAL = Material(
     licence="none given",
     sources=(WHEEL,),
     fill=fill,
+    revision=2,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -144,8 +145,8 @@ def compose_scores(
 def score_baselines(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.float64]]:
     """What guessing gives, and what the untouched model gives, on the test rows.
 
-    Of a detector or segmenter that knows some of the labels already, that is what it says; of others, what a linear
-    probe makes of its features, where the task has one answer an example.
+    Of a detector or segmenter that knows some of the labels already, and of what writes, that is what it says; of
+    others, what a linear probe makes of its features, where the task has one answer an example.
     """
     kind, classes = prepared.answers.kind, prepared.answers.width
     if kind not in PROBED:
@@ -164,16 +165,17 @@ def score_baselines(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.floa
 
 
 def _untrained(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.float64]]:
-    """The baselines of boxes and masks."""
+    """The baselines of what has no single answer an example."""
     targets, answers, opened = prepared.task.targets, prepared.answers, prepared.pretrained
     test = make_rows(prepared.splits.test, prepared.task, answers, opened)
+    found = {}
     if answers.kind == "boxes":
         train = targets.judged(prepared.rows.values, np.zeros(0), answers)[0]
         found = {"majority": evaluation.majority("boxes", train, len(test.values), answers.width)}
-    else:
+    elif answers.kind == "masks":
         sides = [np.stack([value.counts(answers.width) for value in rows.values]) for rows in (prepared.rows, test)]
         found = {"majority": evaluation.majority_masks(*sides)}
-    if opened.kept:
+    if opened.kept or (answers.kind in evaluation.TEXTS and not opened.anatomy.new):
         before = Tuned(_untouched(prepared).pretrained, prepared.task, prepared.recipe.task.name, answers)
         said = before.outputs(test.encoded, batch_size=prepared.recipe.evaluation.batch_size, poll=poll)
         found["untouched"] = targets.judged(test.values, said, answers)[1]
@@ -252,6 +254,8 @@ def _columns(tuned: Tuned, pa: Any) -> list[tuple[str, Any]]:
             ("mask", pa.binary()),
             ("true_mask", pa.binary()),
         ]
+    if kind in evaluation.TEXTS:
+        return [*where, ("target", pa.string()), ("prediction", pa.string()), ("loss", pa.float64())]
     one = pa.float64() if kind == "numbers" else pa.string()
     answer = pa.list_(one) if several and kind != "classes" else one
     more = [] if kind == "numbers" else [("confidence", pa.float64()), ("probabilities", pa.list_(pa.float32()))]
@@ -267,8 +271,9 @@ def _answered(tuned: Tuned, examples: Sequence[Example], outputs: NDArray[Any]) 
             "file": example.file,
             "row": example.row,
             **{name: _shown(example.inputs.get(name)) for name in names},
-            "target": _told(example.target, tuned),
+            "target": _told(example, tuned),
             **answer,
+            "loss": scores[1] / max(1, scores[2]) if tuned.answers.kind in evaluation.TEXTS else None,
             "probabilities": list(answer.get("probabilities", {}).values()),
             "mask": png(answer["mask"]) if "mask" in answer else None,
             "true_mask": _drawn_truth(example, tuned),
@@ -295,10 +300,13 @@ def _drawn_truth(example: Example, tuned: Tuned) -> bytes | None:
 
 def _shown(value: Any) -> Any:
     """An input as text: of a file, its path."""
-    return getattr(value, "path", value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else getattr(value, "path", value)
 
 
-def _told(target: Any, tuned: Tuned) -> Any:
+def _told(example: Example, tuned: Tuned) -> Any:
+    target = example.target
+    if tuned.answers.kind in evaluation.TEXTS:
+        return tuned.task.targets.value(example, tuned.answers) or None
     if tuned.answers.kind == "boxes":
         return [{"label": item.label, "box": list(item.box)} for item in target if not item.crowd]
     if tuned.answers.kind == "masks":

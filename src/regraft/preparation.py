@@ -14,6 +14,7 @@ from torch import Tensor
 
 from regraft import evaluation, extensions, pretrained
 from regraft.data import BadRow, Column, Example, Splits, load_splits
+from regraft.data.table import read_header
 from regraft.device import keep_freed_memory, require_memory
 from regraft.errors import DataError, RecipeError
 from regraft.frozen import UNFIT, Subject, known_norms, statistics_at_rest
@@ -61,6 +62,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     """
     task, _ = make_task(recipe.task), make_strategy(recipe.strategy)  # before anything is spent
     poll()
+    task = task.settled(lambda: read_header(recipe.data.train, recipe.data), recipe.data.columns)
     splits, answers = read_data(recipe, task)
     primary = _primary(recipe, task, answers)
     poll()
@@ -124,8 +126,7 @@ def model_options(recipe: Recipe, task: Task) -> ModelOptions:
 
 def make_rows(examples: Sequence[Example], task: Task, answers: Answers, model: Pretrained) -> Rows:
     """Examples as the model and the loss take them."""
-    encoded = task.inputs.encode([example.inputs for example in examples], model.processor, model.config)
-    values = [task.targets.value(example, answers) for example in examples]
+    encoded, values = task.rows(examples, answers, model.processor, model.config)
     lengths = [task.inputs.length(row) for row in encoded]
     return Rows(examples, encoded, values, lengths, task.inputs.limit(model.processor, model.config))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,26 @@ from numpy.typing import NDArray
 
 from regraft.errors import RecipeError
 from regraft.fingerprint import draw
-from regraft.pretrained.tiny import BACKBONES, DETECTORS, FAMILIES, IMAGE_FAMILIES, SEGMENTERS, tiny_model
+from regraft.pretrained.tiny import (
+    BACKBONES,
+    DETECTORS,
+    FAMILIES,
+    IMAGE_FAMILIES,
+    LANGUAGE_MODELS,
+    SEGMENTERS,
+    TRANSLATORS,
+    tiny_model,
+)
 
 __all__ = [
     "BACKBONES",
     "DETECTORS",
     "FAMILIES",
     "IMAGE_FAMILIES",
+    "LANGUAGE_MODELS",
     "SEGMENTERS",
     "SHAPES",
+    "TRANSLATORS",
     "WORDS",
     "tiny_model",
     "toy_images",
@@ -44,7 +55,8 @@ def toy_table(file: str | Path, *, rows: int = 120, kind: str = "classes", seed:
     Args:
         file: ``.csv`` or ``.jsonl``.
         kind: "classes" (label good or bad), "labels" (which of good and bad occurs), "numbers" (good minus bad words),
-            "pairs" (do text and text_pair agree).
+            "pairs" (do text and text_pair agree), "translations" (source and target: each word has its other word),
+            "completions" (prompt and completion), "conversations" (messages), "passages" (text alone).
 
     Raises:
         RecipeError: the file exists already.
@@ -65,6 +77,8 @@ def toy_table(file: str | Path, *, rows: int = 120, kind: str = "classes", seed:
 
 def _row(number: int, kind: str, seed: int) -> dict[str, Any]:
     text, good, bad = _text(number, seed, leaning=number % 2)
+    if kind in _WRITTEN:
+        return _WRITTEN[kind](text, "good" if good > bad else "bad")
     if kind == "numbers":
         return {"text": text, "score": good - bad}
     if kind == "labels":
@@ -73,6 +87,26 @@ def _row(number: int, kind: str, seed: int) -> dict[str, Any]:
         other, good_too, _ = _text(number + 1_000_000, seed, leaning=draw("pair", seed, number) % 2)
         return {"text": text, "text_pair": other, "label": "same" if bool(good) == bool(good_too) else "other"}
     return {"text": text, "label": "good" if good > bad else "bad"}
+
+
+def _translated(text: str, label: str) -> dict[str, Any]:  # noqa: ARG001
+    """Every word of a kind becomes the first of its kind."""
+    pools = ((_GOOD, _BAD[0]), (_BAD, _GOOD[0]))
+    words = [next((other for pool, other in pools if word in pool), None) for word in text.split()]
+    return {"source": text, "target": " ".join(word for word in words if word)}
+
+
+def _conversation(text: str, label: str) -> dict[str, Any]:
+    turns = [("user", text), ("assistant", label), ("user", "and the plot"), ("assistant", f"was {label}")]
+    return {"messages": [{"role": role, "content": content} for role, content in turns]}
+
+
+_WRITTEN: dict[str, Callable[[str, str], dict[str, Any]]] = {
+    "translations": _translated,
+    "completions": lambda text, label: {"prompt": f"{text} was", "completion": f" {label} and {label}"},
+    "conversations": _conversation,
+    "passages": lambda text, label: {"text": text},  # noqa: ARG005
+}
 
 
 def _mixed(number: int, seed: int, text: str, good: int) -> dict[str, Any]:

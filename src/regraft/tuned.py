@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from regraft import pretrained
 from regraft.device import choose_device
 from regraft.errors import RecipeError
 from regraft.evaluation import probabilities
-from regraft.evaluation.outputs import said_of
+from regraft.evaluation.outputs import gather
 from regraft.frozen import Runner
 from regraft.pretrained import Pretrained
 from regraft.recipe import TaskOptions
@@ -66,6 +68,32 @@ class Tuned:
             scores = self.scores(self.outputs(encoded, batch_size=batch_size))
             yield from (self.task.targets.answer(row, self.answers, of) for row, of in zip(scores, read, strict=True))
 
+    def writing(self, **options: Any) -> Tuned:
+        """The same model that writes in another way.
+
+        Args:
+            options: of its task: ``temperature``, ``top_p``, ``max_new_tokens``, ``beams``.
+
+        Raises:
+            RecipeError: its task has no such option.
+        """
+        own = {field.name: getattr(self.task, field.name) for field in fields(self.task)}  # type: ignore[arg-type]
+        return replace(self, task=make_task(TaskOptions(name=self.task_name, **own | options)))
+
+    def speak(self, item: Any) -> Iterator[str]:
+        """What a model that writes says of one input, piece by piece as it comes.
+
+        Raises:
+            RecipeError: the model does not write, or the input lacks what the task reads.
+        """
+        from regraft.tasks import WritingTask
+
+        if not isinstance(self.task, WritingTask):
+            raise RecipeError(f"{self.task_name} does not write its answers", fix="leave --stream out")
+        model = self.pretrained
+        encoded = self.task.inputs.encode([self.parsed(item, 1)], model.processor, model.config)
+        return self.task.speak(model.model, encoded[0], model.processor)
+
     def logits(
         self,
         encoded: Sequence[Encoded],
@@ -75,6 +103,7 @@ class Tuned:
         run: Runner | None = None,
         seen: Callable[[Any, Sequence[int]], None] | None = None,
         blank: bool = False,
+        write: bool = True,
     ) -> NDArray[Any]:
         """What is kept of what the model says, [n, width]: logits, or what the task has instead of them.
 
@@ -82,22 +111,31 @@ class Tuned:
             run: computes a batch where the model itself is not to.
             seen: is shown every output, with the positions of its examples.
             blank: whether ``run`` does not look at the inputs.
+            write: whether a model that writes its answers is to write them.
         """
+        model, processor = self.pretrained.model, self.pretrained.processor
+        asked = self.task.looks(encoded)
 
-        def said(output: Any, places: Sequence[int]) -> Tensor:
+        def look(batch: dict[str, Tensor], places: Sequence[int]) -> Tensor:
+            rows = [encoded[place] for place in places]
+            output = {} if not asked else model(**batch) if run is None else run(batch, places)
             if seen is not None:
                 seen(output, places)
-            return self.task.targets.said(output, self.answers, [encoded[place] for place in places])
+            kept = self.task.targets.said(output, self.answers, rows)
+            if not write:
+                return kept
+            with nullcontext() if run is None else run.standing(batch, places):
+                written = self.task.write(model, rows, processor)
+            return kept if written is None else torch.cat([kept, written.to(kept)], dim=1)
 
-        model, processor = self.pretrained.model, self.pretrained.processor
-        inputs = self.task.inputs
-        return said_of(model, inputs, processor, encoded, said, batch_size=batch_size, poll=poll, run=run, blank=blank)
+        return gather(model, self.task.inputs, processor, encoded, look, batch_size=batch_size, poll=poll, blank=blank)
 
     def outputs(
         self, encoded: Sequence[Encoded], *, batch_size: int = 64, poll: Callable[[], None] = lambda: None
     ) -> NDArray[Any]:
-        """What ``logits`` gives, numbers in the user's units."""
-        return self.answers.in_units(self.logits(encoded, batch_size=batch_size, poll=poll))
+        """What ``logits`` gives, in the user's terms: numbers in their units, tokens as texts."""
+        said = self.logits(encoded, batch_size=batch_size, poll=poll)
+        return self.task.targets.told(said, self.answers, self.pretrained.processor)
 
     def scores(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Calibrated probabilities, [n, answers.width], or the outputs themselves."""

@@ -217,28 +217,31 @@ def make_validator(prepared: Prepared, stop: Poll) -> Callable[[Execution], Verd
     if not prepared.splits.validation:
         return None
     rows = make_rows(prepared.splits.validation, prepared.task, prepared.answers, prepared.pretrained)
-    task, answers, device = prepared.task, prepared.answers, prepared.device
+    task, answers, device, processor = prepared.task, prepared.answers, prepared.device, prepared.pretrained.processor
     metric = evaluation.find_metric(prepared.primary, answers.kind)
 
     def validate(execution: Execution) -> Verdict:
-        tuned, losses = _tuned(prepared), 0.0
+        tuned, losses, units = _tuned(prepared), 0.0, 0
 
         def seen(output: Any, places: Sequence[int]) -> None:
-            nonlocal losses
+            nonlocal losses, units
             right = task.target(*rows.at(places), answers)
+            units += task.units(right)
             losses += float(prepared.loss.function(output, right.to(device.device)).sum())
 
         with device.computing():
             run = execution.of(rows.encoded, stop)
             size = prepared.recipe.evaluation.batch_size
             blank = not execution.looks_at_inputs
-            said = tuned.logits(rows.encoded, batch_size=size, poll=stop, run=run, seen=seen, blank=blank)
-        target, scores = task.targets.judged(rows.values, answers.in_units(said), answers)
+            said = tuned.logits(
+                rows.encoded, batch_size=size, poll=stop, run=run, seen=seen, blank=blank, write=metric.of_texts
+            )
+        target, scores = task.targets.judged(rows.values, task.targets.told(said, answers, processor), answers)
         scores = evaluation.probabilities(scores, answers.kind)
         values = evaluation.measure(evaluation.metrics_for(answers.kind), target, scores)
         sign = 1.0 if metric.higher_is_better else -1.0
         tie = evaluation.tie_of(answers.kind, values)
-        return Verdict(sign * values[metric.name], tie, losses / len(rows.values), evaluation.to_json(values), said)
+        return Verdict(sign * values[metric.name], tie, losses / units, evaluation.to_json(values), said)
 
     return validate
 
@@ -325,7 +328,7 @@ def _prove_saved(tuned: Tuned, run: Run, prepared: Prepared) -> int:
     examples = (prepared.splits.test or prepared.splits.train)[:_PROBE_ROWS]
     encoded = make_rows(examples, prepared.task, prepared.answers, prepared.pretrained).encoded
     opened = Tuned.load(run.model)
-    now, before = opened.outputs(encoded), tuned.outputs(encoded)
+    now, before = opened.logits(encoded), tuned.logits(encoded)
     # Small products may differ in their last bits with where in memory they lie; then the weights have to be equal.
     same = np.array_equal(now, before) or (_same_weights(opened, tuned) and _alike(now, before))
     if not same:

@@ -9,12 +9,28 @@ from regraft import Outcome, Recipe, Tuned, make_recipe, prepare, tune
 from regraft.preparation import Prepared
 from regraft.recipe import TaskOptions
 from regraft.strategies import strategy_names
-from regraft.tasks import make_task, task_names
+from regraft.tasks import Task, WritingTask, make_task, task_names
 from regraft.tasks._images import ImageTask
-from regraft.testing import DETECTORS, FAMILIES, IMAGE_FAMILIES, SEGMENTERS, WORDS, tiny_model, toy_images, toy_table
+from regraft.testing import (
+    DETECTORS,
+    FAMILIES,
+    IMAGE_FAMILIES,
+    LANGUAGE_MODELS,
+    SEGMENTERS,
+    TRANSLATORS,
+    WORDS,
+    tiny_model,
+    toy_images,
+    toy_table,
+)
 
 # Which made-up tables hold a target of that name. A task that reads another one needs a table in regraft.testing.
-_TABLES = {"label": ("classes", "labels", "pairs"), "score": ("numbers",)}
+_TABLES = {
+    "label": ("classes", "labels", "pairs"),
+    "score": ("numbers",),
+    "target": ("translations",),
+    None: ("completions", "conversations", "passages"),  # a language model's, which tells by the columns
+}
 _IMAGES = {"label": ("classes", "labels"), "score": ("numbers",), "objects": ("boxes",), "mask": ("masks",)}
 
 
@@ -29,12 +45,27 @@ class Cell:
     head: str = "own"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "family", self.family or ("vit" if self.of_images else "bert"))
+        object.__setattr__(self, "family", self.family or self._usual_family())
+
+    def _usual_family(self) -> str:
+        if self.writes:
+            return "gpt2-lm" if self.table in _TABLES[None] else "marian"
+        return "vit" if self.of_images else "bert"
+
+    @property
+    def made(self) -> Task:
+        """Its task."""
+        return make_task(TaskOptions(name=self.task))
 
     @property
     def of_images(self) -> bool:
         """Whether it reads images."""
-        return isinstance(make_task(TaskOptions(name=self.task)), ImageTask)
+        return isinstance(self.made, ImageTask)
+
+    @property
+    def writes(self) -> bool:
+        """Whether its answers are texts."""
+        return isinstance(self.made, WritingTask)
 
     def __str__(self) -> str:
         return f"{self.task}-{self.table}-{self.strategy}-{self.family}-{self.head}"
@@ -43,14 +74,19 @@ class Cell:
 def tables_of(task: str) -> tuple[str, ...]:
     """The tables that a task can learn from."""
     made = make_task(TaskOptions(name=task))
-    target = next(column.name for column in made.columns() if column.role == "target")
+    target = next((column.name for column in made.columns() if column.role == "target"), None)
     tables = _IMAGES if isinstance(made, ImageTask) else _TABLES
     assert target in tables, f"{task} reads a target {target!r}: add a table for it to regraft.testing and here"
     return tables[target]
 
 
 TABLES = [(task, table) for task in task_names() for table in tables_of(task)]
-BY_TASK = [Cell(task, table, strategy) for task, table in TABLES for strategy in strategy_names()]
+BY_TASK = [
+    Cell(task, table, strategy)
+    for task, table in TABLES
+    for strategy in strategy_names()
+    if strategy != "linear-probe" or not Cell(task, table).writes  # what writes has no head that is new
+]
 BY_FAMILY = [
     *(Cell("text-classification", "classes", strategy, family) for family in FAMILIES for strategy in strategy_names()),
     *(
@@ -60,9 +96,15 @@ BY_FAMILY = [
     ),
     *(Cell("object-detection", "boxes", s, family) for family in DETECTORS for s in ("full", "top-layers")),
     *(Cell("image-segmentation", "masks", s, family) for family in SEGMENTERS for s in ("full", "top-layers")),
+    *(Cell("translation", "translations", s, family) for family in TRANSLATORS for s in ("full", "top-layers")),
+    *(Cell("text-generation", "completions", s, family) for family in LANGUAGE_MODELS for s in ("full", "top-layers")),
 ]
 BY_HEAD = [
-    *(Cell(task, table, head="mean") for task, table in TABLES if not Cell(task, table).of_images),
+    *(
+        Cell(task, table, head="mean")
+        for task, table in TABLES
+        if not (Cell(task, table).of_images or Cell(task, table).writes)
+    ),
     *(Cell("text-classification", "classes", "top-layers", family, "mean") for family in FAMILIES),
 ]
 CELLS = list(dict.fromkeys([*BY_TASK, *BY_FAMILY, *BY_HEAD]))

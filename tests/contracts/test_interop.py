@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from regraft import Tuned
+from regraft.tasks import WritingTask
 from tests.contracts.plain import ask
 from tests.contracts.runs import CELLS as EVERY
 from tests.contracts.runs import Cell, Runs
@@ -40,7 +41,7 @@ for line in sys.stdin:
         "labels": list(model.config.id2label.values()),
         "tokens": tokenizer(asked["text"])["input_ids"],
         "answer": transformers.pipeline("text-classification", model=model, tokenizer=tokenizer)(asked["text"])[0]
-        if asked["opened_as"] != "AutoModel" else None,
+        if asked["opened_as"].endswith("SequenceClassification") else None,
     }))
 assert not any(name.split(".")[0] == "regraft" for name in sys.modules)
 """
@@ -67,6 +68,8 @@ def _question(cell: Cell, runs: Runs) -> dict[str, Any]:
 def _computed(tuned: Tuned) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """A batch, and what our model says of it: logits, or the states below a pooled head."""
     task, pretrained = tuned.task, tuned.pretrained
+    if isinstance(task, WritingTask):
+        return _written(tuned)
     texts = [{"text": TEXT}, {"text": "bad"}, {"text": f"{TEXT} " * 3}]
     batch = task.inputs.collate(
         task.inputs.encode(texts, pretrained.processor, pretrained.config), pretrained.processor
@@ -77,11 +80,23 @@ def _computed(tuned: Tuned) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     return batch, model(**batch)["logits"]
 
 
+def _written(tuned: Tuned) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """A batch of a model that writes, with the truth before each token where there is a decoder."""
+    task, pretrained = tuned.task, tuned.pretrained
+    column = task.inputs.columns()[0]
+    read = [{column.name: task.inputs.given(column, text)} for text in (TEXT, "bad", f"{TEXT} " * 3)]
+    encoded = task.inputs.encode(read, pretrained.processor, pretrained.config)
+    if pretrained.config.is_encoder_decoder:
+        encoded = [{**row, "decoder_input_ids": row["input_ids"][:4]} for row in encoded]
+    batch = task.inputs.collate(encoded, pretrained.processor)
+    return batch, pretrained.model.eval()(**batch)["logits"]
+
+
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_plain_transformers_gives_the_same_bits(cell: Cell, opened: dict[Cell, dict[str, Any]]) -> None:
     assert opened[cell]["shapes"]
     # With one output torch multiplies by a vector, and rounds by how that lies in memory: a mapped file is not aligned.
-    one_output = len(opened[cell]["labels"]) == 1 and cell.head == "own"
+    one_output = len(opened[cell]["labels"]) == 1 and cell.head == "own" and not cell.writes
     assert opened[cell]["apart"] <= (1e-6 if one_output else 0)
 
 
@@ -90,7 +105,7 @@ def test_plain_transformers_misses_no_weight_and_knows_all(cell: Cell, opened: d
     assert (opened[cell]["missing"], opened[cell]["unexpected"]) == ([], [])
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=str)
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if not cell.writes], ids=str)
 def test_plain_transformers_knows_the_labels(cell: Cell, runs: Runs, opened: dict[Cell, dict[str, Any]]) -> None:
     assert opened[cell]["labels"] == list(runs[cell].tuned.answers.names)
 
@@ -100,7 +115,7 @@ def test_the_saved_tokenizer_gives_the_same_tokens(cell: Cell, runs: Runs, opene
     assert opened[cell]["tokens"] == runs[cell].tuned.pretrained.processor(TEXT)["input_ids"]
 
 
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.head == "own"], ids=str)
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.head == "own" and not cell.writes], ids=str)
 def test_a_pipeline_gives_the_same_answer(cell: Cell, runs: Runs, opened: dict[Cell, dict[str, Any]]) -> None:
     tuned, answer = runs[cell].tuned, opened[cell]["answer"]
     ours = tuned.predict(TEXT)[0]

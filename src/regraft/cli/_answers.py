@@ -22,6 +22,14 @@ def answer_texts(tuned: Tuned, texts: Sequence[str], *, batch_size: int) -> None
     _print(tuned.stream(texts, batch_size=batch_size))
 
 
+def stream_texts(tuned: Tuned, texts: Sequence[str]) -> None:
+    """Show what the model writes of each text as it comes; of the lines of stdin where no text is given."""
+    for text in texts or (line.strip() for line in sys.stdin if line.strip()):
+        for piece in tuned.speak(text):
+            print(piece, end="", flush=True)
+        print(flush=True)
+
+
 def answer_stdin(tuned: Tuned, *, batch_size: int) -> None:
     """Answer the lines of stdin: a text each, or a JSON object with the task's inputs."""
     lines = ((number, line.strip()) for number, line in enumerate(sys.stdin, start=1))

@@ -18,21 +18,38 @@ def command(
     ] = None,
     file: Annotated[str | None, typer.Option(help="A table: csv, tsv, jsonl or parquet; a folder of images.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Inputs computed together.")] = 64,
+    stream: Annotated[bool, typer.Option("--stream", help="Show what is written as it comes, as plain text.")] = False,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0, max=10, help="0 writes the likeliest token each time; above, tokens are drawn."),
+    ] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest tokens that have this share.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="The most that is written.")] = None,
+    beams: Annotated[int | None, typer.Option(min=1, help="Translations that are followed side by side.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="What is drawn is drawn from it.")] = 0,
 ) -> None:
     """Answer texts or images, the rows of a table, or the lines of stdin (text, or JSON objects).
 
     Prints one JSON line each; a mask is a PNG file in base64, whose values are the places of the labels.
     """
+    import torch
+
     from regraft.assessment import reading_recipe
-    from regraft.cli._answers import answer_file, answer_stdin, answer_texts
+    from regraft.cli._answers import answer_file, answer_stdin, answer_texts, stream_texts
     from regraft.errors import RecipeError
     from regraft.tuned import Tuned
 
     overrides = [text for text in texts or [] if file is not None and text.startswith("data.")]
     if file is not None and len(overrides) < len(texts or []):
         raise RecipeError("texts and a file are both given", fix="give one of them")
+    asked = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "beams": beams}
+    wanted = {name: value for name, value in asked.items() if value is not None}
     tuned = Tuned.load(model)
-    if file is not None:
+    tuned = tuned.writing(**wanted) if wanted else tuned
+    torch.manual_seed(seed)
+    if stream:
+        stream_texts(tuned, texts or [])
+    elif file is not None:
         answer_file(tuned, file, reading_recipe(model, tuned, file, overrides), batch_size=batch_size)
     elif texts and texts != ["-"]:
         answer_texts(tuned, texts, batch_size=batch_size)

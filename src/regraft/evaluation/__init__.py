@@ -7,22 +7,24 @@
     baselines      the majority class, and a linear probe on the untouched model
     detection      boxes matched to objects, and average precision
     segmentation   overlap of true and decided pixels
+    texts          BLEU, chrF and perplexity
     by_label       each class on its own, with intervals
     curves         precision against recall
     scores         all of it as the content of scores.json
 
-Answers are of one of five kinds (see ``metrics``); nothing here knows what gave them.
+Answers are of one of several kinds (see ``metrics``); nothing here knows what gave them.
 """
 
 from regraft.evaluation.baselines import linear_probe, majority, majority_masks
 from regraft.evaluation.calibration import Bin, fit_temperature, probabilities, reliability_curve
 from regraft.evaluation.comparisons import Comparison, compare, verdict
 from regraft.evaluation.intervals import Estimate, Sampling, bootstrap
-from regraft.evaluation.metrics import METRICS, Kind, Metric, find_metric, kind_of, measure, metrics_for, tie_of
+from regraft.evaluation.metrics import METRICS, TEXTS, Kind, Metric, find_metric, kind_of, measure, metrics_for, tie_of
 from regraft.evaluation.scores import Outputs, Scores, compose, score, to_json
 
 __all__ = [
     "METRICS",
+    "TEXTS",
     "Bin",
     "Comparison",
     "Estimate",

@@ -31,7 +31,7 @@ def per_label(
         return _of_boxes(labels, target, scores, sampling)
     if kind == "masks":
         return _of_masks(labels, scores, sampling)
-    return None if kind == "numbers" else _of_decisions(labels, target, scores, sampling)
+    return None if kind not in {"classes", "labels"} else _of_decisions(labels, target, scores, sampling)
 
 
 def _of_decisions(labels: Sequence[str], target: Array, scores: Array, sampling: Sampling) -> list[dict[str, Any]]:

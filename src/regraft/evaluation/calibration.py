@@ -11,13 +11,13 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, softmax
 
-from regraft.evaluation.metrics import BINS, Kind, bin_of, confidences
+from regraft.evaluation.metrics import BINS, TEXTS, Kind, bin_of, confidences
 from regraft.evaluation.room import CHUNK, room
 from regraft.evaluation.weighted import Array, Floats
 
 COLDEST, HOTTEST = 0.05, 20.0
 _PROBABLE = ("classes", "labels")  # the kinds whose scores are probabilities
-_COUNTED = ("boxes", "masks")  # those whose metrics take what is kept as it is
+_COUNTED = ("boxes", "masks", *TEXTS)  # those whose metrics take what is kept as it is
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Bin:
 def probabilities(logits: Array, kind: Kind, *, temperature: float = 1.0) -> Floats:
     """Logits ``[n, c]`` as probabilities: softmax for classes, sigmoids for labels. In a file if many.
 
-    What comes from no logits stays: numbers, boxes, and the pixels of masks.
+    What comes from no logits stays: numbers, boxes, the pixels of masks, and texts.
     """
     if kind not in _PROBABLE:
         return logits if kind in _COUNTED else np.asarray(logits, dtype=np.float64)

@@ -18,7 +18,7 @@ _FEWEST = 200
 
 # 1 where every row is right, 0 where every row is wrong.
 _SHARES = {
-    *("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "precision", "recall", "f1"),
+    *("accuracy", "exact_match", "balanced_accuracy", "macro_f1", "micro_f1", "precision", "recall", "f1"),
     *("recall_100", "pixel_accuracy", "mean_accuracy", "mean_iou", "mean_dice", "iou", "dice"),
 }
 PRECISIONS = {"map", "map_50", "map_75", "ap", "ap_50"}  # whose resamples come out too high

@@ -13,11 +13,14 @@ The kind of answers is told by the target's type:
     numbers   float [n, d]     values        [n, d]
     boxes     object [n]       detections    [n, K, 6]
     masks     int   [n, c]     pixels        [n, c, c]
+    texts     str   [n]        objects       [n, 3]
 
 A row of boxes is an image. Its truth is an array ``[m, 6]``: corners x1, y1, x2, y2 (their unit does not matter, as
 overlap does not depend on it), label, and 1 for a crowd; its detections are corners, score, label, with a score below
 0 where there is none. A row of masks is an image too: the pixels of each true class, and the pixels of true class i
-that were decided as class j.
+that were decided as class j. A row of texts is what was to be written; its scores are what was written (None where
+nothing was), how many nats the truth cost the model, and in how many tokens. Texts are of several kinds, for a
+translation is measured otherwise than a completion; a target of strings does not tell which.
 
 What is undefined (AUC of a single class, the correlation with a constant) is nan.
 """
@@ -33,12 +36,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from regraft.errors import RecipeError
+from regraft.evaluation import texts
 from regraft.evaluation.detection import THRESHOLDS, mean_average_precision, recall_100
 from regraft.evaluation.segmentation import mean_over_classes, pixel_accuracy
 from regraft.evaluation.weighted import Array, Floats, Statistic, mean_defined, ratio, totals
 from regraft.recipe import nearest
 
-Kind = Literal["classes", "labels", "numbers", "boxes", "masks"]
+Kind = Literal["classes", "labels", "numbers", "boxes", "masks", "texts", "translations", "completions", "passages"]
+TEXTS: tuple[Kind, ...] = ("texts", "translations", "completions", "passages")
 
 BINS = 15
 
@@ -49,6 +54,7 @@ _TIES: dict[Kind, str] = {
     "numbers": "mse",
     "boxes": "map",
     "masks": "pixel_accuracy",
+    **dict.fromkeys(TEXTS, "perplexity"),
 }
 
 
@@ -56,7 +62,8 @@ _TIES: dict[Kind, str] = {
 class Metric:
     """One metric: ``function(target, scores)`` prepares it, the statistic it returns takes weights.
 
-    ``per_column`` says that its time grows with the number of classes, or of detections of an image.
+    ``per_column`` says that its time grows with the number of classes, or of detections of an image; ``of_texts`` that
+    it looks at what was written.
     """
 
     name: str
@@ -64,6 +71,7 @@ class Metric:
     higher_is_better: bool
     function: Callable[[Array, Array], Statistic]
     per_column: bool = False
+    of_texts: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,8 @@ class Mean:
 
 def kind_of(target: Array) -> Kind:
     """The kind of answers, told by the target's type."""
+    if target.dtype.kind == "T":
+        return "texts"
     if target.dtype == np.object_:
         return "boxes"
     if target.dtype == np.bool_:
@@ -126,7 +136,9 @@ def plain(statistic: Statistic, rows: int) -> float:
 
 def spoken(name: str) -> str:
     """A metric's name as it is said."""
-    return name.replace("map_", "mAP").replace("map", "mAP").replace("iou", "IoU").replace("_", " ")
+    for ours, said in (("map_", "mAP"), ("map", "mAP"), ("iou", "IoU"), ("bleu", "BLEU"), ("chrf", "chrF")):
+        name = name.replace(ours, said)
+    return name.replace("_", " ")
 
 
 def tie_of(kind: Kind, values: Mapping[str, float]) -> float:
@@ -228,6 +240,10 @@ def _auc_of(positive: Array, score: Array) -> Statistic:
         return ratio(np.einsum("bn,bn->b", ones, zeros), all_ones * all_zeros)
 
     return statistic
+
+
+def _exact_match(target: Array, scores: Array) -> Statistic:
+    return Mean(texts.same(target, scores))
 
 
 def _log_loss(target: Array, scores: Array) -> Statistic:
@@ -355,5 +371,9 @@ METRICS: dict[str, Metric] = {
         Metric("mean_dice", ("masks",), True, mean_over_classes(lambda pixels: pixels.dice)),
         Metric("pixel_accuracy", ("masks",), True, pixel_accuracy),
         Metric("mean_accuracy", ("masks",), True, mean_over_classes(lambda pixels: pixels.recall)),
+        Metric("bleu", ("texts", "translations"), True, texts.bleu, of_texts=True),
+        Metric("chrf", ("texts", "translations"), True, texts.chrf, of_texts=True),
+        Metric("exact_match", ("texts", "translations", "completions"), True, _exact_match, of_texts=True),
+        Metric("perplexity", TEXTS, False, texts.perplexity),
     )
 }

@@ -18,53 +18,7 @@ from regraft.tasks import Encoded, Inputs
 _TOKENS = 16_384  # in one pass, padding included
 
 
-def said_of(
-    model: nn.Module,
-    inputs: Inputs,
-    processor: Any,
-    encoded: Sequence[Encoded],
-    said: Callable[[Any, Sequence[int]], Tensor],
-    *,
-    batch_size: int,
-    poll: Callable[[], None] = lambda: None,
-    run: Callable[[dict[str, Tensor], Sequence[int]], Any] | None = None,
-    blank: bool = False,
-) -> NDArray[Any]:
-    """What is kept of what the model says of each example, [n, width].
-
-    Examples are computed by length, so that little is padded. Many numbers go to a temporary file, mapped into memory.
-
-    Args:
-        said: what is kept of an output, [batch, width], given the positions of its examples.
-        poll: called before each pass; may raise to stop.
-        run: computes a batch, given the positions of its examples, where that is not left to the model.
-        blank: whether it does not look at the inputs.
-    """
-
-    def look(batch: dict[str, Tensor], places: Sequence[int]) -> Tensor:
-        return said(run(batch, places) if run else model(**batch), places)
-
-    return _gather(model, inputs, processor, encoded, look, batch_size=batch_size, poll=poll, blank=blank)
-
-
-def features_of(
-    model: nn.Module,
-    inputs: Inputs,
-    processor: Any,
-    encoded: Sequence[Encoded],
-    *,
-    batch_size: int,
-    poll: Callable[[], None] = lambda: None,
-) -> NDArray[np.float32]:
-    """What a linear probe sees of each example: mean-pooled last hidden states, [n, hidden size]."""
-
-    def look(batch: dict[str, Tensor], places: Sequence[int]) -> Tensor:  # noqa: ARG001
-        return pooled_features(model, batch)
-
-    return _gather(model, inputs, processor, encoded, look, batch_size=batch_size, poll=poll)
-
-
-def _gather(
+def gather(
     model: nn.Module,
     inputs: Inputs,
     processor: Any,
@@ -72,9 +26,18 @@ def _gather(
     look: Callable[[dict[str, Tensor], Sequence[int]], Tensor],
     *,
     batch_size: int,
-    poll: Callable[[], None],
+    poll: Callable[[], None] = lambda: None,
     blank: bool = False,
 ) -> NDArray[Any]:
+    """What is kept of what the model says of each example, [n, width].
+
+    Examples are computed by length, so that little is padded. Many numbers go to a temporary file, mapped into memory.
+
+    Args:
+        look: what is kept of a batch, [batch, width], given its inputs and the positions of its examples.
+        poll: called before each pass; may raise to stop.
+        blank: whether the inputs are not looked at.
+    """
     model.eval()
     device = next(model.parameters()).device
     found: NDArray[Any] | None = None
@@ -91,6 +54,23 @@ def _gather(
                 found = room(len(encoded), values[0].size, values.dtype).reshape(len(encoded), *values.shape[1:])
             found[places] = values
     return room(0, 1, np.float32) if found is None else found
+
+
+def features_of(
+    model: nn.Module,
+    inputs: Inputs,
+    processor: Any,
+    encoded: Sequence[Encoded],
+    *,
+    batch_size: int,
+    poll: Callable[[], None] = lambda: None,
+) -> NDArray[np.float32]:
+    """What a linear probe sees of each example: mean-pooled last hidden states, [n, hidden size]."""
+
+    def look(batch: dict[str, Tensor], places: Sequence[int]) -> Tensor:  # noqa: ARG001
+        return pooled_features(model, batch)
+
+    return gather(model, inputs, processor, encoded, look, batch_size=batch_size, poll=poll)
 
 
 def _runs(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:

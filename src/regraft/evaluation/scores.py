@@ -18,7 +18,8 @@ from regraft.evaluation.calibration import fit_temperature, probabilities, relia
 from regraft.evaluation.comparisons import Comparison, compare, verdict
 from regraft.evaluation.curves import precision_recall
 from regraft.evaluation.intervals import Estimate, Sampling, bootstrap
-from regraft.evaluation.metrics import Kind, answers, find_metric, measure, metrics_for
+from regraft.evaluation.metrics import TEXTS, Kind, answers, find_metric, measure, metrics_for
+from regraft.evaluation.texts import signatures
 from regraft.evaluation.weighted import Array, Floats
 
 _LARGEST_MATRIX = 50
@@ -105,6 +106,7 @@ def compose(
         "per_label": per_label(kind, labels, test.target, final, sampling),
         "curves": precision_recall(kind, labels, test.target, final),
         "calibration": _calibration(kind, test, temperature),
+        **({"signatures": signatures(metrics_for(kind), test.target)} if kind in TEXTS else {}),
     })  # fmt: skip
     return content
 

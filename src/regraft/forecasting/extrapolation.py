@@ -284,6 +284,10 @@ def _anything(prepared: Prepared, values: Sequence[Any]) -> NDArray[Any]:
         boxes[..., 2:4] += boxes[..., :2]
         boxes[..., 5] = chance.integers(width, size=(count, 100))
         return boxes
+    if prepared.answers.kind in evaluation.TEXTS:
+        said = np.empty((count, 3), dtype=object)
+        said[:] = ["some words of an answer, as many as are usual", 20.0, 10]
+        return said
     return prepared.answers.in_units(chance.normal(size=(count, width)).astype(np.float32))
 
 

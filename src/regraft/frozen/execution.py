@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from regraft.device import require_memory
 from regraft.errors import ResourceError
@@ -29,7 +29,33 @@ from regraft.tasks import Batch, Encoded, Loss
 # What a model that does not fit raises when it is run in another way than it was written for.
 UNFIT = (ValueError, RuntimeError, TypeError, IndexError, KeyError, AttributeError, AssertionError)
 
-Runner = Callable[[Mapping[str, Tensor], Sequence[int]], Any]
+
+@dataclass(frozen=True)
+class Runner:
+    """A model on some examples, its frozen part given by their rows where that was proved.
+
+    ``tail`` is None where the model runs whole, ``rows`` where nothing is frozen from the bottom.
+    """
+
+    model: nn.Module
+    tail: Tail | None
+    rows: FrozenRows | None
+
+    def __call__(self, inputs: Mapping[str, Tensor], places: Sequence[int]) -> Any:
+        """What the model says of the examples at ``places``, whose inputs are given too."""
+        return self.model(**inputs) if self.tail is None else self.tail(inputs, self._rows(places))
+
+    def standing(self, inputs: Mapping[str, Tensor], places: Sequence[int]) -> AbstractContextManager[None]:
+        """While this lasts, rows stand for the encoder of these examples, whatever is asked of the decoder.
+
+        A model that has no encoder beside its decoder runs whole: what it reads next is no row.
+        """
+        if self.tail is None or not getattr(self.model.config, "is_encoder_decoder", False):
+            return nullcontext()
+        return self.tail.standing(inputs, self._rows(places))
+
+    def _rows(self, places: Sequence[int]) -> list[Tensor] | None:
+        return None if self.rows is None else self.rows[places]
 
 
 @dataclass(frozen=True)
@@ -98,7 +124,7 @@ class Execution:
 
         The inputs may be blank where ``looks_at_inputs`` is false.
         """
-        return self._run(inputs, places, self._rows)
+        return self._runner(self._rows)(inputs, places)
 
     def of(self, encoded: Sequence[Encoded], poll: Callable[[], None]) -> Runner:
         """The same for other examples; their rows are kept where those of the training examples are.
@@ -108,13 +134,10 @@ class Execution:
         """
         if self._rows is not None and id(encoded) not in self._others:
             self._others[id(encoded)] = self._kept(replace(self._rows, encoded=encoded, names=[]), poll)
-        rows = self._others.get(id(encoded))
-        return lambda inputs, places: self._run(inputs, places, rows)
+        return self._runner(self._others.get(id(encoded)))
 
-    def _run(self, inputs: Mapping[str, Tensor], places: Sequence[int], rows: FrozenRows | None) -> Any:
-        if self._tail is None:
-            return self._subject.model(**inputs)
-        return self._tail(inputs, None if rows is None else rows[places])
+    def _runner(self, rows: FrozenRows | None) -> Runner:
+        return Runner(self._subject.model, self._tail, rows)
 
     def _kept(self, rows: FrozenRows, poll: Callable[[], None]) -> FrozenRows:
         """Rows of other examples, in the store of the training examples where it has room for them."""

@@ -10,8 +10,8 @@ norms as it always does. Short cuts lie beside that, each taken only where it wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,13 +78,20 @@ class Tail:
             inputs: as the model takes them.
             rows: of each example, [rows, …]; None where nothing is frozen from the bottom.
         """
+        if self._one_row and self._fields is None:
+            inputs = _cut(inputs, last=self._tap.reading == "last")
+        with self.standing(inputs, rows):
+            return self._model(**inputs)
+
+    @contextmanager
+    def standing(self, inputs: Mapping[str, Tensor], rows: Sequence[Tensor] | None) -> Iterator[None]:
+        """While this lasts, rows stand for the frozen part of the model. Arguments are those of a call."""
         if self._fields is not None:
             assert rows is not None
             with forwards(standing_aside(self._model, self._fields.output(rows))):
-                return self._model(**inputs)
+                yield
+            return
         aside: dict[nn.Module, Forward] = {}
-        if self._one_row:
-            inputs = _cut(inputs, last=self._tap.reading == "last")
         if rows is not None:
             hidden = self._laid_out(rows, inputs)
             aside |= {block: self._giving(place, hidden) for place, block in enumerate(self._frozen)}
@@ -93,7 +100,7 @@ class Tail:
         if self._last is not None:
             aside[self._last] = self._reading_rows(self._last, inputs)
         with forwards(aside):
-            return self._model(**inputs)
+            yield
 
     def _laid_out(self, rows: Sequence[Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
         """Rows as the model's blocks give them; the mean of a grid is a grid of one cell."""

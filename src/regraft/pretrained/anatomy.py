@@ -45,7 +45,7 @@ class Anatomy:
 
     ``new`` names those that no checkpoint held and that start from random numbers; ``unused`` those that the head does
     not look at, and that therefore cannot learn, and constants. ``modules`` are the paths of the blocks in the module
-    tree.
+    tree. ``decoder`` is, of an encoder-decoder, what belongs to the decoder alone.
     """
 
     stem: tuple[str, ...]
@@ -57,6 +57,7 @@ class Anatomy:
     new: frozenset[str] = frozenset()
     unused: frozenset[str] = frozenset()
     modules: tuple[str, ...] = ()
+    decoder: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -76,13 +77,17 @@ class Anatomy:
     def select(self, pattern: str) -> tuple[str, ...]:
         """The parameters that a pattern names.
 
-        A pattern is a part (``embeddings``, ``blocks[:4]``, ``blocks[-1]``, ``pooler``, ``head``), a path with ``*``
-        (``blocks.*.attention``, ``blocks[2:].**.LayerNorm``, ``*.bias``), or a real parameter name, whole or with
-        ``*``. A path names everything below it.
+        A pattern is a part (``embeddings``, ``blocks[:4]``, ``blocks[-1]``, ``pooler``, ``head``; of an
+        encoder-decoder ``encoder``, with the embeddings that it reads, and ``decoder``, without them), a path with
+        ``*`` (``blocks.*.attention``, ``blocks[2:].**.LayerNorm``, ``*.bias``), or a real parameter name, whole or
+        with ``*``. A path names everything below it.
 
         Raises:
             RecipeError: it matches nothing; the message lists what exists.
         """
+        if self.decoder and pattern in ("encoder", "decoder"):
+            above = {*self.decoder, *self.head}
+            return self.decoder if pattern == "decoder" else tuple(n for n in self.parameters if n not in above)
         places = _Places(pattern, len(self.blocks))
         chosen = tuple(name for name, place in self.places.items() if places.hold(place) or _covers(pattern, name))
         if not chosen:
@@ -92,6 +97,7 @@ class Anatomy:
     def _listing(self) -> str:
         count = len(self.blocks)
         parts = [part for part in self.parts if not part.startswith("blocks[")]
+        parts += ["encoder", "decoder"] if self.decoder else []
         blocks = [f"blocks[0] … blocks[{count - 1}]"] if count else []
         inside = sorted(
             {
@@ -118,6 +124,7 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
     lists = [path for path in _block_lists(model, prefix) if any(name.startswith(f"{path}.") for name in inside)]
     blocks = [tuple(name for name in inside if name.startswith(f"{path}.")) for path in lists]
     in_blocks = {name for block in blocks for name in block}
+    decoder = tuple(n for n in inside if n.startswith(_decoder_path(model, prefix))) if _has_both(model) else ()
     first = min((inside.index(name) for name in in_blocks), default=len(inside))
     family = getattr(model.config, "model_type", "")
     between = tuple(f"{prefix}{name}" for name in _BETWEEN.get(family, ()))
@@ -125,7 +132,7 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
     stem = tuple(
         name
         for place, name in enumerate(inside)
-        if name not in in_blocks and (place < first or _feeds_blocks(name) or name.startswith(between))
+        if name not in {*in_blocks, *decoder} and (place < first or _feeds_blocks(name) or name.startswith(between))
     )
     tail = tuple(n for n in inside if n not in in_blocks and n not in set(stem))
     head = tuple(n for n in names if n not in set(inside))
@@ -141,6 +148,7 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
             name for name in tail if name.endswith(constants) or (isinstance(model, MeanPooled) and ".pooler." in name)
         ),
         modules=tuple(lists),
+        decoder=decoder,
     )
 
 
@@ -165,6 +173,15 @@ def backbone_path(model: nn.Module) -> str:
 def _predicts(name: str, prefix: str) -> bool:
     """Whether a parameter is of the head though it does not lie beside a backbone."""
     return bool(_PREDICTORS.search(name)) or (not prefix and name.split(".", 1)[0] in _HEADS)
+
+
+def _has_both(model: nn.Module) -> bool:
+    return bool(getattr(model.config, "is_encoder_decoder", False))
+
+
+def _decoder_path(model: nn.Module, prefix: str) -> str:
+    """What the names of an encoder-decoder's decoder begin with."""
+    return f"{prefix}decoder."
 
 
 def _feeds_blocks(name: str) -> bool:

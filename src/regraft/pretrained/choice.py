@@ -16,6 +16,9 @@ _CLASSES = "AutoModelForImageClassification"
 _BOXES = "AutoModelForObjectDetection"
 _MASKS = "AutoModelForSemanticSegmentation"
 _SETS = "AutoModelForUniversalSegmentation"
+_TRANSLATIONS = "AutoModelForSeq2SeqLM"
+_LANGUAGE = "AutoModelForCausalLM"
+WRITERS = (_TRANSLATIONS, _LANGUAGE)  # whose answers are written with the head that they were trained with
 
 # The head that is grafted where an auto class has no model of the family.
 _GRAFTED = {_TEXTS: "mean", _CLASSES: "pooled", _BOXES: "boxes", _MASKS: "dense", _SETS: "dense"}
@@ -44,6 +47,8 @@ def choose(asked: Literal["own", "mean", "graft"], auto_class: str, settings: An
         RecipeError: the model reads something else, or nothing can be grafted on it.
     """
     grafted = _GRAFTED.get(auto_class)
+    if auto_class in WRITERS:
+        return _writer(asked, auto_class, settings, folder)
     if asked == "mean" and grafted not in {"mean", "pooled"}:
         raise RecipeError(
             f"model.head = 'mean' gives one answer for the whole image, and the task asks for {_WORDS[auto_class]}",
@@ -103,6 +108,19 @@ def _backbone_class(auto_class: str, settings: Any, folder: Path) -> str | None:
             fix="use it for object-detection or image-segmentation with its own head, or name another model",
         )
     return found
+
+
+def _writer(asked: str, auto_class: str, settings: Any, folder: Path) -> Choice:
+    """A model that writes does so with the head that it was trained with."""
+    if asked != "own":
+        raise RecipeError(f"model.head = {asked!r} does not write texts", fix="leave model.head out")
+    if class_of(settings, auto_class) is None:
+        kind, such = {
+            _TRANSLATIONS: ("encoder-decoder", "marian, t5, mt5, bart, mbart, m2m100, nllb"),
+            _LANGUAGE: ("language model that reads from left to right", "gpt2, llama, qwen, smollm2-135m"),
+        }[auto_class]
+        raise RecipeError(f"model {folder} ({settings.model_type}) is no {kind}", fix=f"name one, such as {such}")
+    return Choice("own", auto_class)
 
 
 def _is_whole_detector(settings: Any) -> bool:

@@ -15,7 +15,7 @@ from regraft.errors import RecipeError, ResourceError
 from regraft.fingerprint import draw
 from regraft.pretrained.anatomy import Anatomy, anatomy_of, idle
 from regraft.pretrained.check import check_folder
-from regraft.pretrained.choice import Choice, choose, reads_images, same_choice
+from regraft.pretrained.choice import WRITERS, Choice, choose, reads_images, same_choice
 from regraft.pretrained.folder import first_line, model_folder, quiet
 from regraft.pretrained.heads import GraftedBoxes, GraftedDense, MeanPooled, find_levels
 from regraft.pretrained.heads.dense import Grafted
@@ -32,6 +32,7 @@ from regraft.pretrained.opening import (
 )
 from regraft.pretrained.processor import image_processor_of, tokenizer_of
 from regraft.pretrained.sizes import allow_any_size
+from regraft.pretrained.writing import settle_writing
 from regraft.recipe import ModelOptions
 
 _HEAD_FILE = "head.safetensors"
@@ -106,6 +107,11 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
             new = {f"backbone.{name}" for name in missing} | _head_names(model)
             annotate(backbone.config, config)
     notes = (*choice.notes, *_told_of_a_head_left(folder))
+    if auto_class in WRITERS:
+        _refuse_holes(sorted(new), folder, of="")
+        processor = tokenizer_of(folder)
+        settle_writing(model.eval(), processor, folder)
+        return Pretrained(model, processor, anatomy_of(model), folder, choice.head, notes=notes)
     if not images:
         anatomy = anatomy_of(model, new)
         _require_whole(anatomy, folder)
@@ -181,6 +187,8 @@ def reopen(folder: Path, auto_class: str, *, head: str) -> Pretrained:
             )
     else:
         processor = tokenizer_of(folder)
+    if auto_class in WRITERS:
+        settle_writing(model.eval(), processor, folder)
     return Pretrained(model.eval(), processor, anatomy_of(model), folder, head)
 
 
@@ -221,10 +229,10 @@ def _require_whole(anatomy: Anatomy, folder: Path) -> None:
     _refuse_holes([name for name in inside if "pooler" not in name], folder)
 
 
-def _refuse_holes(holes: list[str], folder: Path) -> None:
+def _refuse_holes(holes: list[str], folder: Path, *, of: str = "backbone ") -> None:
     if holes:
         raise RecipeError(
-            f"model {folder}: {len(holes)} backbone weights are missing or have another shape, for example {holes[0]}",
+            f"model {folder}: {len(holes)} {of}weights are missing or have another shape, for example {holes[0]}",
             fix="the folder is incomplete, or its config.json belongs to another model",
         )
 

@@ -40,6 +40,8 @@ _IGNORED = -100  # a label that does not count
 class SsruConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     """What the model is made of. The sizes are those of the small models of Firefox Translations.
 
+    There is no dropout: such models are small and were taught by a larger one, so they have nothing to spare.
+
     ``pad_token_id`` has a row of its own in the table, and its embedding is zero, whatever the row says. The decoder
     starts from it, for the first thing that it reads is a zero embedding.
     """
@@ -59,8 +61,8 @@ class SsruConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     decoder_layers: int = 2
     attention_heads: int = 8
     ffn_dim: int = 1536
-    dropout: float | int = 0.1
-    attention_dropout: float | int = 0.1
+    dropout: float | int = 0.0
+    attention_dropout: float | int = 0.0
     layer_norm_eps: float = 1e-9
     use_cache: bool = True
     is_encoder_decoder: bool = True

@@ -44,6 +44,35 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+_ENDS = {"pad_token_id": 0, "eos_token_id": 2, "bos_token_id": None}
+_LEFT_TO_RIGHT = {**_SIZES, **_ENDS, "max_position_embeddings": 256, "num_key_value_heads": 2}
+_T5 = {"d_model": 32, "num_layers": 2, "num_heads": 2, "d_kv": 16, "d_ff": 64, **_ENDS, "decoder_start_token_id": 0}
+_BART = {
+    "d_model": 32,
+    **dict.fromkeys(("encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"), 2),
+    **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 64),
+    "max_position_embeddings": 128,
+    **_ENDS,
+    "decoder_start_token_id": 2,
+    "forced_eos_token_id": None,
+}
+
+# Families that write: language models, and encoder-decoders.
+LANGUAGE_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpt2-lm": ("GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 256, **_ENDS}),
+    "llama-lm": ("LlamaConfig", _LEFT_TO_RIGHT),
+    "qwen3-lm": ("Qwen3Config", {**_LEFT_TO_RIGHT, "head_dim": 16}),
+}
+TRANSLATORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "t5": ("T5Config", _T5),
+    "mt5": ("MT5Config", _T5),
+    "bart": ("BartConfig", _BART),
+    "mbart": ("MBartConfig", _BART),
+    "marian": ("MarianConfig", {**_BART, "decoder_start_token_id": 0}),
+    "m2m_100": ("M2M100Config", _BART),
+}
+
+
 _PATCHES = {**_SIZES, "image_size": 32, "patch_size": 8}
 _STAGES = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]}
 _HEADS = {"num_attention_heads": [1, 2, 2, 2]}
@@ -204,36 +233,50 @@ SEGMENTERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 _TASK_HEADS = {
+    **dict.fromkeys(LANGUAGE_MODELS, "AutoModelForCausalLM"),
+    **dict.fromkeys(TRANSLATORS, "AutoModelForSeq2SeqLM"),
     **dict.fromkeys(DETECTORS, "AutoModelForObjectDetection"),
     **dict.fromkeys(SEGMENTERS, "AutoModelForSemanticSegmentation"),
     "mask2former": "AutoModelForUniversalSegmentation",
 }
 
 
+_OF_TEXTS = {**FAMILIES, **LANGUAGE_MODELS, **TRANSLATORS}
+# A conversation in words that a word tokenizer knows.
+_CHAT = (
+    "{% for turn in messages %}{{ turn['role'] }} : {{ turn['content'] }} {{ eos_token }} {% endfor %}"
+    "{% if add_generation_prompt %}assistant : {% endif %}"
+)
+
+
 def tiny_model(folder: Path, *, family: str = "bert", words: Sequence[str] = (), seed: int = 0, **config: Any) -> Path:
     """Write a model folder as ``save_pretrained`` does: random weights, and a word tokenizer or an image processor.
 
-    Backbones have no head; detectors and segmenters have theirs.
+    Backbones have no head; detectors, segmenters and models that write have theirs.
 
     Args:
-        family: one of ``FAMILIES``, ``IMAGE_FAMILIES``, ``BACKBONES``, ``DETECTORS`` or ``SEGMENTERS``.
+        family: one of ``FAMILIES``, ``LANGUAGE_MODELS``, ``TRANSLATORS``, ``IMAGE_FAMILIES``, ``BACKBONES``,
+            ``DETECTORS`` or ``SEGMENTERS``.
         words: what a tokenizer knows besides its special tokens.
         config: what the family's config is given on top, for example ``num_hidden_layers=4``.
     """
     stay_offline()
     import transformers
 
-    name, sizes = {**FAMILIES, **IMAGE_FAMILIES, **BACKBONES, **DETECTORS, **SEGMENTERS}[family]
+    name, sizes = {**_OF_TEXTS, **IMAGE_FAMILIES, **BACKBONES, **DETECTORS, **SEGMENTERS}[family]
     processor: Any = None
     if family in FAMILIES:
         processor = _tokenizer(words, typed=family in _TYPED)
+    elif family in _OF_TEXTS:
+        processor = _writers_tokenizer(words, ends=family in TRANSLATORS)
+    if processor is not None:
         sizes = {"vocab_size": len(processor), **sizes}
     with quiet():
         settings = getattr(transformers, name)(**{**sizes, **config})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = getattr(transformers, _TASK_HEADS.get(family, "AutoModel")).from_config(settings)
-            if family not in FAMILIES:
+            if family not in _OF_TEXTS:
                 _settle_statistics(model, side_of_images(settings))
         model.save_pretrained(folder)
         (processor or _image_processor(settings)).save_pretrained(folder)
@@ -301,4 +344,28 @@ def _tokenizer(words: Sequence[str], *, typed: bool) -> Any:
         mask_token="[MASK]",
         model_max_length=64,
         model_input_names=["input_ids", *(["token_type_ids"] if typed else []), "attention_mask"],
+    )
+
+
+def _writers_tokenizer(words: Sequence[str], *, ends: bool) -> Any:
+    """Words, a token that ends a text, and a chat template. ``ends``: whether that token is put behind each text."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    known = ("[PAD]", "[UNK]", "[EOS]", "system", "user", "assistant", ":", *words)
+    vocabulary = {word: number for number, word in enumerate(dict.fromkeys(known))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if ends:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="$A [EOS]", pair="$A $B [EOS]", special_tokens=[("[EOS]", vocabulary["[EOS]"])]
+        )
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        eos_token="[EOS]",
+        model_max_length=128,
+        chat_template=_CHAT,
+        model_input_names=["input_ids", "attention_mask"],
     )

@@ -170,7 +170,8 @@ def _estimate(prepared: Prepared, verdict: Verdict) -> evaluation.Estimate:
     assert verdict.logits is not None
     kind, answers, options = prepared.answers.kind, prepared.answers, prepared.recipe.evaluation
     values = [prepared.task.targets.value(example, answers) for example in prepared.splits.validation]
-    target, said = prepared.task.targets.judged(values, answers.in_units(verdict.logits), answers)
+    told = prepared.task.targets.told(verdict.logits, answers, prepared.pretrained.processor)
+    target, said = prepared.task.targets.judged(values, told, answers)
     scores: NDArray[Any] = evaluation.probabilities(said, kind)
     sampling = {"resamples": options.resamples, "confidence": options.confidence, "seed": 0}
     found = evaluation.bootstrap([prepared.primary], target, scores, **sampling)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from regraft import extensions
 from regraft.recipe import TaskOptions
 from regraft.tasks._contract import Answers, Batch, Encoded, Inputs, Kind, Loss, Targets, Task
+from regraft.tasks._writing import WritingTask
 
 __all__ = [
     "Answers",
@@ -15,6 +16,7 @@ __all__ = [
     "Loss",
     "Targets",
     "Task",
+    "WritingTask",
     "make_task",
     "task_names",
 ]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from regraft.data.example import BadRow, Column, Example
 from regraft.fingerprint import encoded_id
 
-Kind = Literal["classes", "labels", "numbers", "boxes", "masks"]
+Kind = Literal["classes", "labels", "numbers", "boxes", "masks", "translations", "completions", "passages"]
 Encoded = dict[str, Any]
 Output = Mapping[str, Tensor]
 
@@ -51,7 +51,8 @@ class Loss:
     """A loss, and why it was chosen.
 
     ``function(output, target)`` gives one loss for each unit (an example here; a token elsewhere). The loop divides
-    their sum by the units of the whole optimizer step, so that micro-batches and padding do not change it.
+    their sum by the units of the whole optimizer step, so that micro-batches and padding do not change it. What is
+    padding has a loss of 0.
     """
 
     name: str
@@ -170,8 +171,12 @@ class Targets(ABC):
         """What is kept of what a model says of a batch, [batch, …]: the logits [batch, width], where it gives some."""
         return output["logits"]
 
+    def told(self, said: NDArray[Any], answers: Answers, processor: Any) -> NDArray[Any]:  # noqa: ARG002
+        """What a model said of examples, in the user's terms: numbers in their units, tokens as texts."""
+        return answers.in_units(said)
+
     def judged(self, values: Sequence[Any], said: NDArray[Any], answers: Answers) -> tuple[NDArray[Any], NDArray[Any]]:  # noqa: ARG002
-        """What is right and what was said, as the metrics take them (see ``evaluation.metrics``)."""
+        """What is right and what was told, as the metrics take them (see ``evaluation.metrics``)."""
         return np.asarray(values), said
 
     def finish(self, model: nn.Module, answers: Answers, head: Sequence[str]) -> Answers:  # noqa: ARG002
@@ -211,6 +216,25 @@ class Task(ABC):
         """All columns it reads from a table."""
         return (*self.inputs.columns(), self.targets.column(label_separator=label_separator))
 
+    def settled(self, header: Callable[[], Sequence[str]], named: Mapping[str, str]) -> Task:  # noqa: ARG002
+        """The task with those options filled in that the columns of a table decide.
+
+        Args:
+            header: reads the names of the columns.
+            named: which column is what, as far as the recipe says.
+
+        Raises:
+            DataError: they do not say enough.
+        """
+        return self
+
+    def rows(
+        self, examples: Sequence[Example], answers: Answers, processor: Any, config: Any
+    ) -> tuple[list[Encoded], list[Any]]:
+        """Examples as the model and the loss take them: of each what the model reads, and its value."""
+        encoded = self.inputs.encode([example.inputs for example in examples], processor, config)
+        return encoded, [self.targets.value(example, answers) for example in examples]
+
     def sheet(self, rows: Sequence[Encoded], answers: Answers, processor: Any, *, columns: int) -> bytes:
         """Some examples in their views as people can look at them: a PNG file."""
         raise NotImplementedError
@@ -232,7 +256,20 @@ class Task(ABC):
         """
         inputs = self.inputs.blank(encoded, processor) if blank else None
         inputs = self.inputs.collate(encoded, processor, size=size) if inputs is None else inputs
-        return Batch(inputs, self.target(encoded, values, answers), len(values))
+        target = self.target(encoded, values, answers)
+        return Batch(inputs, target, self.units(target))
+
+    def units(self, target: Tensor) -> int:
+        """How many units the targets of a batch hold: what the sum of their losses is divided by."""
+        return len(target)
+
+    def looks(self, encoded: Sequence[Encoded]) -> bool:  # noqa: ARG002
+        """Whether a pass of the model over examples says something; of what it would write only the truth does."""
+        return True
+
+    def write(self, model: Any, encoded: Sequence[Encoded], processor: Any) -> Tensor | None:  # noqa: ARG002
+        """What the model writes of a batch, int64 [batch, longest], -1 where nothing is; None if it does not write."""
+        return None
 
     def target(self, encoded: Sequence[Encoded], values: Sequence[Any], answers: Answers) -> Tensor:  # noqa: ARG002
         """The targets of a batch as the loss takes them."""

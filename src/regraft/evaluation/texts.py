@@ -1,0 +1,106 @@
+"""Metrics of texts: what was written against what was to be written. All are sums over rows, so resampling is cheap.
+
+BLEU (Papineni et al., 2002) and chrF (Popović, 2015) are counted by sacrebleu (Post, 2018,
+https://arxiv.org/abs/1804.08771); their signatures say how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from regraft.errors import ResourceError
+from regraft.evaluation.weighted import Array, Floats, Statistic, ratio, totals
+
+_ORDER = 4  # of BLEU's longest n-grams
+_EAST_ASIAN = 0.3  # the share of such letters above which words are not told apart by spaces
+
+
+def bleu(target: Array, scores: Array) -> Statistic:
+    """BLEU of the whole, 0 to 100; orders of n-grams without a match are smoothed as sacrebleu does."""
+    counts = _counts(_bleu(target), target, scores)
+
+    def statistic(weights: Floats) -> Floats:
+        sums = totals(weights, counts)
+        written, wanted = sums[:, 0], sums[:, 1]
+        right, total = sums[:, 2 : 2 + _ORDER], sums[:, 2 + _ORDER : 2 + 2 * _ORDER]
+        none = (right == 0) & (total > 0)
+        right = np.where(none, 0.5 ** np.cumsum(none, axis=1), right)
+        precision = np.log(np.maximum(right, 1e-300) / np.maximum(total, 1)).mean(axis=1)
+        brevity = np.where(written < wanted, 1 - wanted / np.maximum(written, 1e-9), 0.0)
+        possible = (total > 0).all(axis=1) & ~none.all(axis=1)
+        return np.where(wanted > 0, 100 * np.exp(precision + brevity) * possible, np.nan)
+
+    return statistic
+
+
+def chrf(target: Array, scores: Array) -> Statistic:
+    """chrF2 of the whole, 0 to 100: n-grams of up to 6 letters, recall counting twice."""
+    metric = _sacrebleu().CHRF()
+    counts, beta = _counts(metric, target, scores), float(metric.beta) ** 2
+
+    def statistic(weights: Floats) -> Floats:
+        sums = totals(weights, counts).reshape(len(weights), -1, 3)
+        written, wanted, right = sums[:, :, 0], sums[:, :, 1], sums[:, :, 2]
+        present = (written > 0) & (wanted > 0)
+        precision, recall = (right / np.maximum(each, 1) for each in (written, wanted))
+        means = [
+            np.where(present, each, 0.0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+            for each in (precision, recall)
+        ]
+        value = 100 * ratio((1 + beta) * means[0] * means[1], beta * means[0] + means[1])
+        return np.where(wanted.sum(axis=1) > 0, np.nan_to_num(value), np.nan)
+
+    return statistic
+
+
+def perplexity(target: Array, scores: Array) -> Statistic:  # noqa: ARG001  (the truth is in its likelihood)
+    """The exponential of the mean loss of a token of the truth, in nats. Undefined where no model was asked."""
+    nats, tokens = (scores[:, column].astype(np.float64) for column in (1, 2))
+    nats = np.where(tokens > 0, nats, 0.0)
+    return lambda weights: np.exp(np.minimum(ratio(totals(weights, nats), totals(weights, tokens)), 700.0))
+
+
+def same(target: Array, scores: Array) -> Floats:
+    """1 for each row where exactly the truth was written, but for spaces around it and runs of them; 0 elsewhere."""
+    written = [" ".join((text or "").split()) for text in scores[:, 0]]
+    return np.array([wrote == " ".join(str(true).split()) for wrote, true in zip(written, target, strict=True)], float)
+
+
+def signatures(names: Sequence[str], target: Array) -> dict[str, str]:
+    """How metrics count, where that is to be told: as sacrebleu writes it."""
+    made: dict[str, Callable[[], Any]] = {"bleu": lambda: _bleu(target), "chrf": lambda: _sacrebleu().CHRF()}
+    return {name: _signature(made[name]()) for name in names if name in made and len(target)}
+
+
+def _signature(metric: Any) -> str:
+    metric.corpus_score(["a"], [["a"]])  # until it has seen references it does not know how many there are
+    return str(metric.get_signature())
+
+
+def _counts(metric: Any, target: Array, scores: Array) -> Floats:
+    """What a metric counts in each row, [n, k]."""
+    written = [text or "" for text in scores[:, 0]]
+    found = metric._extract_corpus_statistics(written, [[str(true) for true in target]])
+    return np.asarray(found, dtype=np.float64)
+
+
+def _bleu(target: Array) -> Any:
+    return _sacrebleu().BLEU(tokenize="zh" if _east_asian(target) else "13a")
+
+
+def _east_asian(target: Array) -> bool:
+    letters = [letter for text in target[:200] for letter in str(text) if not letter.isspace()]
+    return sum("一" <= letter <= "鿿" or "぀" <= letter <= "ヿ" for letter in letters) > _EAST_ASIAN * len(letters)
+
+
+def _sacrebleu() -> Any:
+    try:
+        from sacrebleu import metrics
+    except ImportError:
+        raise ResourceError(
+            "BLEU and chrF are counted by sacrebleu, which is not installed", fix='pip install "regraft[translation]"'
+        ) from None
+    return metrics
