@@ -25,6 +25,7 @@ from regraft.strategies import Phase, Strategy, make_strategy, phases
 from regraft.tasks import Answers, Loss, Task, make_task
 from regraft.training import Device, Rows, choose_device, total_steps
 
+_TRIED = 4  # examples on which is tried what a task asks beyond a plain pass
 _FEW = 100  # test rows below which the plan says how little they tell apart
 
 
@@ -75,6 +76,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     pace = 0.0
     if task.looks_first:
         model, pace = _looked_at(model, task, answers, rows, loss)
+        task.prove(model.model, rows.encoded[:_TRIED], answers, model.processor)
     poll()
     chosen = phases(
         strategy,

@@ -32,7 +32,7 @@ from regraft.pretrained.opening import (
 )
 from regraft.pretrained.processor import image_processor_of, tokenizer_of
 from regraft.pretrained.sizes import allow_any_size
-from regraft.pretrained.writing import settle_writing
+from regraft.pretrained.writing import as_published, settle_writing
 from regraft.recipe import ModelOptions
 
 _HEAD_FILE = "head.safetensors"
@@ -146,8 +146,9 @@ def save(folder: Path, pretrained: Pretrained) -> None:
 
     model: Any = pretrained.model
     head = _head_of(model)
-    with quiet():
-        (model if head is None else model.backbone).save_pretrained(folder)
+    written = model if head is None else model.backbone
+    with quiet(), as_published(written):
+        written.save_pretrained(folder)
         pretrained.processor.save_pretrained(folder)
     if head is not None:
         tensors = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ def settle_writing(model: Any, processor: Any, folder: Path) -> None:
     settings.eos_token_id = list(dict.fromkeys(ends)) or None
     if settings.pad_token_id is None:
         settings.pad_token_id = processor.pad_token_id
+    model.config.use_cache = False  # in training it would be filled for nothing, and hide where packed texts begin
     if model.config.is_encoder_decoder:
         _require_start(model, folder)
     elif _looks_ahead(model):
@@ -51,3 +54,17 @@ def _looks_ahead(model: Any) -> bool:
     tokens = torch.tensor([[size // 2, size // 3], [size // 2, size // 5]], device=model.device)
     said = model(input_ids=tokens).logits[:, 0]
     return not torch.allclose(said[0], said[1], rtol=1e-4, atol=1e-5)
+
+
+@contextmanager
+def as_published(model: Any) -> Iterator[None]:
+    """A model with the settings that others expect of it, for as long as this lasts."""
+    former = getattr(model.config, "use_cache", None)
+    if former is None or not model.can_generate():
+        yield
+        return
+    model.config.use_cache = True
+    try:
+        yield
+    finally:
+        model.config.use_cache = former

@@ -263,6 +263,13 @@ class Task(ABC):
         """How many units the targets of a batch hold: what the sum of their losses is divided by."""
         return len(target)
 
+    def prove(self, model: Any, encoded: Sequence[Encoded], answers: Answers, processor: Any) -> None:  # noqa: B027
+        """Try on a few examples what the options ask of the model beyond a plain pass.
+
+        Raises:
+            RecipeError: it cannot do that.
+        """
+
     def looks(self, encoded: Sequence[Encoded]) -> bool:  # noqa: ARG002
         """Whether a pass of the model over examples says something; of what it would write only the truth does."""
         return True

@@ -6,16 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from regraft.data.example import Column, Example
-from regraft.errors import DataError
+from regraft.errors import DataError, RecipeError
 from regraft.tasks._contract import Answers, Batch, Encoded, Kind
 from regraft.tasks._language import COLUMNS, Format, LanguageInputs, LanguageTargets, packed, parse_written
 from regraft.tasks._writing import Writing, WritingTask
 
 _KINDS: dict[str, Kind] = {"text": "passages", "completion": "completions", "chat": "completions"}
+
+_ROUNDING = 1e-4  # what a loss may differ by where only rounding does
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,26 @@ class TextGeneration(WritingTask):
             return super().batch(encoded, values, answers, processor, size=size, blank=blank)
         inputs, target = packed(encoded, processor, size=max(self.max_length, size or 0))
         return Batch(inputs, target, self.units(target))
+
+    def prove(self, model: Any, encoded: Sequence[Encoded], answers: Answers, processor: Any) -> None:
+        """Whether texts that are packed together do not see each other, as some families do not tell them apart."""
+        if not self.packing or len(encoded) < 2:
+            return
+        loss = self.targets.loss(answers, []).function
+        with torch.no_grad():
+            alone, together = (
+                [self.batch(rows, [""] * len(rows), answers, processor) for rows in parts]
+                for parts in ([[row] for row in encoded], [encoded])
+            )
+            apart, packed = (
+                sum(float(loss(model(**each.inputs), each.target).sum()) for each in batches)
+                for batches in (alone, together)
+            )
+        if abs(apart - packed) > _ROUNDING * abs(apart):
+            raise RecipeError(
+                f"{model.config.model_type} does not keep packed texts apart (a loss of {packed:.5g} and not {apart:.5g})",
+                fix="leave task.packing out",
+            )
 
     def write(self, model: Any, encoded: Sequence[Encoded], processor: Any) -> Tensor | None:
         if self.chosen == "text" and self.looks(encoded):
