@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 RATE = 16_000  # samples a second
 
+_CHUNK = 800  # bytes of each clip that are decoded at a time, so that little memory is taken
+
 # What a codeword stands for, in units of the step: [QM6] for what is heard of the lower band, [QM4] for its predictor,
 # [QM2] for the upper band. A code and its mirror image differ in sign.
 _SIX_POSITIVE = (
@@ -52,33 +54,36 @@ _MIRROR = (3, -11, 12, 32, -210, 951, 3876, -805, 362, -156, 53, -11)
 
 def decode(clips: Sequence[bytes]) -> list[NDArray[np.int16]]:
     """Each clip as samples of 16 kHz, two a byte."""
-    order = sorted(range(len(clips)), key=lambda index: -len(clips[index]))
-    lengths = np.array([len(clips[index]) for index in order])
-    codes = np.zeros((max(lengths, default=0), len(clips)), np.uint8)
-    for column, index in enumerate(order):
-        codes[: lengths[column], column] = np.frombuffer(clips[index], np.uint8)
-    bands = _bands(codes, lengths)
-    found = {index: _joined(bands[: lengths[column], :, column]) for column, index in enumerate(order)}
-    return [found[index] for index in range(len(clips))]
+    order = sorted(range(len(clips)), key=lambda index: -len(clips[index]))  # so that those that go on come first
+    parts: list[list[NDArray[np.int16]]] = [[np.zeros((0, 2), np.int16)] for _ in clips]
+    state = State.start(len(clips))
+    for start in range(0, max(map(len, clips), default=0), _CHUNK):
+        pieces = [clips[index][start : start + _CHUNK] for index in order if len(clips[index]) > start]
+        state = state.first(len(pieces))
+        bands = _bands(_side_by_side(pieces), state)
+        for column, piece in enumerate(pieces):
+            parts[order[column]].append(bands[: len(piece), :, column])
+    return [_joined(np.concatenate(bands)) for bands in parts]
 
 
-def _bands(codes: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.int16]:
-    """Both bands of clips ordered from long to short: [steps, 2, clips], from -16384 to 16383."""
-    four, six, two = np.array(_FOUR, np.int32), np.array(_SIX, np.int32), np.array(_TWO, np.int32)
-    growth, growth_upper = np.array(_GROWTH, np.int32), np.array(_GROWTH_UPPER, np.int32)
+def _side_by_side(pieces: Sequence[bytes]) -> NDArray[np.uint8]:
+    """[steps, pieces], of which the first is the longest; after the end of a shorter one come zeros."""
+    codes = np.zeros((len(pieces[0]), len(pieces)), np.uint8)
+    for column, piece in enumerate(pieces):
+        codes[: len(piece), column] = np.frombuffer(piece, np.uint8)
+    return codes
+
+
+def _bands(codes: NDArray[np.uint8], state: State) -> NDArray[np.int16]:
+    """Both bands of codes [steps, clips]: [steps, 2, clips], from -16384 to 16383. The state goes on."""
     lower, upper = codes & 63, codes >> 6
-    predicting = np.stack([four[lower >> 2], two[upper]], axis=1)
-    heard = np.stack([six[lower], two[upper]], axis=1)
-    growths = np.stack([growth[lower >> 2], growth_upper[upper]], axis=1)
-    found = np.zeros(predicting.shape, np.int16)
-    running = np.searchsorted(-lengths, -np.arange(len(codes)), side="left")  # how many clips are longer than this
-    state = State.start(codes.shape[1])
-    for step, clips in enumerate(running.tolist()):
-        if clips < state.step.shape[1]:
-            state = state.first(clips)
-        value = state.predicted + (heard[step, :, :clips] * state.step >> 15)
-        found[step, :, :clips] = _limited(value, 16383, -16384)  # [LIMIT]
-        state.advance(predicting[step, :, :clips], growths[step, :, :clips])
+    predicting = np.stack([np.array(_FOUR, np.int32)[lower >> 2], np.array(_TWO, np.int32)[upper]], axis=1)
+    heard = np.stack([np.array(_SIX, np.int32)[lower], np.array(_TWO, np.int32)[upper]], axis=1)
+    growth = np.stack([np.array(_GROWTH, np.int32)[lower >> 2], np.array(_GROWTH_UPPER, np.int32)[upper]], axis=1)
+    found = np.zeros(heard.shape, np.int16)
+    for step in range(len(codes)):
+        found[step] = _limited(state.predicted + (heard[step] * state.step >> 15), 16383, -16384)  # [LIMIT]
+        state.advance(predicting[step], growth[step])
     return found
 
 

