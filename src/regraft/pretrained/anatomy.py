@@ -124,7 +124,7 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
     lists = [path for path in _block_lists(model, prefix) if any(name.startswith(f"{path}.") for name in inside)]
     blocks = [tuple(name for name in inside if name.startswith(f"{path}.")) for path in lists]
     in_blocks = {name for block in blocks for name in block}
-    decoder = tuple(n for n in inside if n.startswith(_decoder_path(model, prefix))) if _has_both(model) else ()
+    decoder = tuple(name for name in inside if _has_both(model) and name.startswith(f"{prefix}decoder."))
     first = min((inside.index(name) for name in in_blocks), default=len(inside))
     family = getattr(model.config, "model_type", "")
     between = tuple(f"{prefix}{name}" for name in _BETWEEN.get(family, ()))
@@ -177,11 +177,6 @@ def _predicts(name: str, prefix: str) -> bool:
 
 def _has_both(model: nn.Module) -> bool:
     return bool(getattr(model.config, "is_encoder_decoder", False))
-
-
-def _decoder_path(model: nn.Module, prefix: str) -> str:
-    """What the names of an encoder-decoder's decoder begin with."""
-    return f"{prefix}decoder."
 
 
 def _feeds_blocks(name: str) -> bool:

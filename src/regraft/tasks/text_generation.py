@@ -125,7 +125,7 @@ class TextGeneration(WritingTask):
             )
         if abs(apart - packed) > _ROUNDING * abs(apart):
             raise RecipeError(
-                f"{model.config.model_type} does not keep packed texts apart (a loss of {packed:.5g} and not {apart:.5g})",
+                f"{model.config.model_type} does not keep packed texts apart: a loss of {packed:.5g}, not {apart:.5g}",
                 fix="leave task.packing out",
             )
 
