@@ -117,6 +117,17 @@ class Shot:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """A sound as a data URI, or why it cannot be played (``gone``); ``caption`` and ``length`` are told below it."""
+
+    source: str
+    alt: str
+    caption: str = ""
+    length: str = ""
+    gone: str = ""
+
+
+@dataclass(frozen=True)
 class Card:
     """One example: its pictures, and in words what was answered and what is true. ``path`` is told on demand."""
 
@@ -127,6 +138,7 @@ class Card:
     aside: str = ""
     source: str = ""
     path: str = ""
+    clips: Sequence[Clip] = ()
 
 
 @dataclass(frozen=True)
@@ -140,13 +152,49 @@ class Key:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Examples side by side. ``size`` is small, large, or row for cards of several pictures each."""
+    """Examples side by side. ``size`` is small, large, row for cards of several pictures each, or sounds."""
 
     sentence: str
     items: Sequence[Card]
     keys: Sequence[Key] = ()
     size: str = "small"
     kind: ClassVar[str] = "gallery"
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a text; ``differs`` from the other text that it is compared with."""
+
+    text: str
+    differs: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A text and what it is. ``tone`` is input, truth or answer."""
+
+    name: str
+    spans: Sequence[Span]
+    tone: str = "input"
+
+
+@dataclass(frozen=True)
+class Writing:
+    """One example: its sounds side by side, its texts one below the other. ``path`` is told on demand."""
+
+    lines: Sequence[Line]
+    clips: Sequence[Clip] = ()
+    aside: str = ""
+    source: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Writings:
+    sentence: str
+    items: Sequence[Writing]
+    keys: Sequence[Key] = ()
+    kind: ClassVar[str] = "writings"
 
 
 @dataclass(frozen=True)
@@ -188,14 +236,14 @@ class Code:
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence of its own. ``tone`` is plain, good or warn."""
+    """A sentence of its own. ``tone`` is plain, good, warn, or small for what few will read."""
 
     text: str
     tone: str = "plain"
     kind: ClassVar[str] = "note"
 
 
-Block = Score | Figure | Table | Facts | Quotes | Gallery | Strips | Picture | Code | Note
+Block = Score | Figure | Table | Facts | Quotes | Gallery | Writings | Strips | Picture | Code | Note
 
 
 @dataclass(frozen=True)

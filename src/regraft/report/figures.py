@@ -20,6 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from regraft.report.words import number
+
 INK, SOFT, LINE, FIRST, SECOND, THIRD = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 CLASSES = tuple(f"#0a0a{place:02x}" for place in range(7))
 _VARIABLES = {
@@ -95,7 +97,7 @@ def forest(rows: Sequence[tuple[str, float, float, float]], *, label: str) -> Ma
             colour = FIRST if place == 0 else THIRD
             axes.plot([low, high], [place, place], color=colour, linewidth=3 if place == 0 else 2)
             axes.plot([value], [place], "o", color=colour, markersize=8 if place == 0 else 6)
-            axes.annotate(f"{value:.3f}", (value, place), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+            axes.annotate(number(value), (value, place), (0, 7), textcoords="offset points", ha="center", fontsize=9)
         axes.set_yticks(range(len(rows)), [row[0] for row in rows], color=INK)
         axes.set_ylim(len(rows) - 0.5, -0.75)
         axes.margins(x=0.08)
@@ -103,5 +105,5 @@ def forest(rows: Sequence[tuple[str, float, float, float]], *, label: str) -> Ma
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
         axes.set_xlabel(label)
-        told = "; ".join(f"{name} {value:.3f}, {low:.3f} to {high:.3f}" for name, value, low, high in rows)
+        told = "; ".join(f"{name} {number(value)}, {number(low)} to {number(high)}" for name, value, low, high in rows)
         return svg(figure, name="forest", alt=f"{label}: {told}")

@@ -1,4 +1,7 @@
-"""Examples that are images, as cards: their pictures with what was answered and what is true drawn on them."""
+"""Examples that are images, as cards: their pictures with what was answered and what is true drawn on them.
+
+Sounds that were given an answer have a player instead of a picture.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 from regraft.data.masks import IGNORE
 from regraft.report import masks
-from regraft.report.blocks import Block, Card, Gallery, Key, Note, Outline, Shot
+from regraft.report.blocks import Block, Card, Clip, Gallery, Key, Note, Outline, Shot
 from regraft.report.colours import IGNORED, colours_of, ink_on
 from regraft.report.detections import match
 from regraft.report.material import Material
@@ -34,11 +37,15 @@ def gallery(
     """
     read = [(row, row_of(material, row)) for row in rows]
     cards = [card(material, values, (asides or {}).get(row, "")) for row, values in read]
-    blocks: list[Block] = []
-    if material.album.fault:
-        blocks.append(Note(f"The pictures are left out: {material.album.fault}.", tone="warn"))
-    size = {"boxes": "large", "masks": "row"}.get(material.kind or "", "small")
+    blocks: list[Block] = [*faults(material)]
+    size = "sounds" if material.of_sounds else {"boxes": "large", "masks": "row"}.get(material.kind or "", "small")
     return [*blocks, Gallery(sentence, cards, _keys(material, [values for _, values in read]), size)]
+
+
+def faults(material: Material) -> list[Note]:
+    """Why there are no pictures or no sounds, where that is so."""
+    found = (("pictures", material.album.fault), ("recordings", material.recordings.fault))
+    return [Note(f"The {what} are left out: {fault}.", tone="warn") for what, fault in found if fault]
 
 
 def row_of(material: Material, row: int) -> dict[str, Any]:
@@ -50,7 +57,7 @@ def row_of(material: Material, row: int) -> dict[str, Any]:
 
 def card(material: Material, values: Mapping[str, Any], aside: str = "") -> Card:
     """One row of the predictions."""
-    path = str(values.get("image") or "")
+    path = str(values.get("image") or values.get("audio") or "")
     name = shortened(PurePath(path).name, _LONGEST)
     if material.kind == "boxes":
         return Card([_with_boxes(material, values)], aside=aside or _counts(values), source=name, path=path)
@@ -62,10 +69,18 @@ def card(material: Material, values: Mapping[str, Any], aside: str = "") -> Card
     sure = values.get("confidence")
     aside = aside or (f"{percent(sure)} sure" if isinstance(sure, float) else "")
     alt = f"{name}: answered {answer}, true {truth}"
+    heard = material.of_sounds
     return Card(
-        [shot(material, path, alt=alt)], answer, truth, right=_same(values["prediction"], values["target"]),
-        aside=aside, source=name, path=path,
+        [] if heard else [shot(material, path, alt=alt)], answer, truth,
+        right=_same(values["prediction"], values["target"]), aside=aside, source=name, path=path,
+        clips=[clip(material, path, alt=alt)] if heard else [],
     )  # fmt: skip
+
+
+def clip(material: Material, path: Any, *, alt: str, caption: str = "") -> Clip:
+    """The sound at a path."""
+    made = material.recordings.copy_of(path)
+    return Clip(made.source, alt, caption, made.length, made.gone)
 
 
 def shot(

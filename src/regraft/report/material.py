@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from regraft.errors import RegraftError
 from regraft.recipe import parse_yaml
 from regraft.report.album import Album
+from regraft.report.recordings import Recordings
 from regraft.run import Run, read_json
 
 _WRITTEN = {
@@ -21,7 +22,16 @@ _WRITTEN = {
     "predictions.parquet": "written at the end of a run, or by `regraft evaluate`",
 }
 
-_KINDS = {"object-detection": "boxes", "image-segmentation": "masks"}
+_KINDS = {
+    "object-detection": "boxes",
+    "image-segmentation": "masks",
+    "translation": "translations",
+    "automatic-speech-recognition": "transcripts",
+    "text-to-speech": "speech",
+}
+TEXTS = ("translations", "completions", "passages", "transcripts")  # kinds of answers that are written
+_OF_SOUNDS = ("automatic-speech-recognition", "audio-classification")
+_UNITS = {"translations": "text", "passages": "text", "speech": "text", "completions": "prompt"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,7 @@ class Material:
     predictions: pa.Table | None = None
     missing: list[str] = field(default_factory=list)
     album: Album = field(default_factory=Album)
+    recordings: Recordings = field(default_factory=Recordings)
 
     def last(self, event: str) -> dict[str, Any]:
         """The newest event of a name, or nothing."""
@@ -52,23 +63,41 @@ class Material:
 
     @property
     def kind(self) -> str | None:
-        """The kind of answers: classes, labels, numbers, boxes or masks."""
+        """The kind of answers: classes, labels, numbers, boxes, masks, one of ``TEXTS``, or speech."""
         found = self.scores.get("kind") or _KINDS.get(self.task)
+        if found is None and self.task == "text-generation":
+            return "passages" if "text" in self.columns else "completions"
         if found is None and self.plan.get("data"):
             return "numbers" if self.plan["data"].get("targets") else None
         return found
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns that were read, as the task calls them."""
+        return list((self.plan.get("data") or {}).get("columns") or {})
 
     @property
     def of_images(self) -> bool:
         """Whether the inputs are images, which the predictions name by their paths."""
         if self.predictions is not None:
             return "image" in self.predictions.column_names
-        return self.task.startswith("image-") or self.task in _KINDS
+        return self.task.startswith("image-") or self.kind in {"boxes", "masks"}
+
+    @property
+    def of_sounds(self) -> bool:
+        """Whether the inputs are sounds, which the predictions name by their paths."""
+        if self.predictions is not None:
+            return "audio" in self.predictions.column_names
+        return self.task in _OF_SOUNDS
 
     @property
     def unit(self) -> str:
         """What an example is called."""
-        return "image" if self.of_images else "row"
+        if self.of_images or self.of_sounds:
+            return "image" if self.of_images else "recording"
+        if self.kind == "completions" and "messages" in self.columns:
+            return "conversation"
+        return _UNITS.get(self.kind or "", "row")
 
     @property
     def labels(self) -> list[str]:

@@ -44,6 +44,30 @@ METRICS = {
     "mean_dice": ("Mean Dice", "the balance of precision and recall over pixels; every class counts the same"),
     "pixel_accuracy": ("Pixel accuracy", "the share of pixels answered right; large classes count most"),
     "mean_accuracy": ("Mean class accuracy", "the share of each class's pixels that is found, mean over classes"),
+    "bleu": (
+        "BLEU",
+        "how many runs of one to four words are those of the truth, over all texts together; from 0 to 100, and what "
+        "is said well in other words counts little",
+    ),
+    "chrf": (
+        "chrF",
+        "how many runs of up to six letters are shared with the truth, over all texts together; from 0 to 100, and "
+        "another ending of a word costs less than another word",
+    ),
+    "exact_match": ("Exact match", "the share of answers that are the truth to the letter, spaces aside"),
+    "perplexity": (
+        "Perplexity",
+        "among how many equally likely tokens the model is in doubt where the truth goes on; 1 is perfect, lower is "
+        "better",
+    ),
+    "wer": (
+        "Word error rate",
+        "words left out, put in or taken for others, for each word that was said; 0 is perfect, lower is better",
+    ),
+    "cer": (
+        "Character error rate",
+        "characters left out, put in or taken for others, for each that was said; 0 is perfect, lower is better",
+    ),
 }
 SYSTEMS = {
     "tuned": "Tuned model",
@@ -77,12 +101,23 @@ def system_of(name: str, kind: str | None) -> str:
 
 def baselines_in_words(names: Iterable[str], kind: str | None) -> str:
     """A sentence that says what the baselines are; nothing where there are none."""
+    untouched = {
+        "translations": "before tuning is what the model wrote as it came",
+        "completions": "before tuning is what the model wrote as it came",
+        "passages": "before tuning is how likely the model found these texts as it came",
+        "transcripts": "before tuning is what the model heard as it came",
+        "speech": "before tuning is what the model spoke as it came",
+    }
     majority = {
         "boxes": "the majority tells the mean box of each label, whatever the image",
         "masks": "the majority takes every pixel for the most frequent class",
         "numbers": "the mean looks at no input",
     }
-    told = {**_OF_BASELINES, "majority": majority.get(kind or "", _OF_BASELINES["majority"])}
+    told = {
+        **_OF_BASELINES,
+        "majority": majority.get(kind or "", _OF_BASELINES["majority"]),
+        "untouched": untouched.get(kind or "", _OF_BASELINES["untouched"]),
+    }
     text = "; ".join(told[name] for name in names if name in told)
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
@@ -93,12 +128,12 @@ def lowered(title: str) -> str:
 
 
 def number(value: Any) -> str:
-    """A score with three digits that count; a dash where there is none."""
+    """A score with at least three digits that count; a dash where there is none."""
     if not isinstance(value, int | float) or not math.isfinite(value):
         return "–"
-    if value != 0 and (abs(value) < 0.01 or abs(value) >= 1000):
-        return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
-    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+    size = abs(value)
+    form = ".3g" if 0 < size < 0.01 or size >= 1e6 else ".3f" if size < 10 else ".2f" if size < 1000 else ",.0f"
+    return f"{value:{form}}".replace("-", "\N{MINUS SIGN}")
 
 
 def interval(estimate: Any) -> str:

@@ -136,7 +136,9 @@ def _worst(confusion: dict[str, Any], material: Material) -> list[Table | Strips
         [str(each["target"]), str(each["prediction"]), Bar(each["count"] / most, count(each["count"]))]
         for each in worst[:10]
     ]
-    return [Table("The most frequent mix-ups.", ["True", "Answered", "Rows"], rows, numeric=3)]
+    return [
+        Table("The most frequent mix-ups.", ["True", "Answered", f"{material.unit.capitalize()}s"], rows, numeric=3)
+    ]
 
 
 def _examples(material: Material, table: pa.Table, worst: list[dict[str, Any]]) -> list[Table | Strips]:

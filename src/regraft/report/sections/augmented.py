@@ -1,4 +1,4 @@
-"""How the training images were varied: the sheet of augmented samples that the run left."""
+"""How the training images or recordings were varied: the sheet of augmented samples that the run left."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ def render(material: Material) -> Section | None:
     file = material.run.folder / "augmented.png"
     if not file.is_file():
         return None
-    sentence = "Training images as the model saw them, varied anew each time."
+    what = "recordings" if material.of_sounds else "images"
+    seen = "heard them, low tones at the bottom and time to the right" if material.of_sounds else "saw them"
+    sentence = f"Training {what} as the model {seen}, varied anew each time."
     try:
         source, width, height = _packed(file.read_bytes())
-        block: Block = Picture(sentence, source, width, height, "a sheet of augmented training images")
+        block: Block = Picture(sentence, source, width, height, f"a sheet of augmented training {what}")
     except ImportError:
         block = Note(
             'The sheet of samples needs Pillow, which is not installed (pip install "regraft[vision]").', "warn"
         )
     except Exception as error:  # Pillow raises many kinds on bytes that are damaged
         block = Note(f"augmented.png cannot be read: {error}", tone="warn")
-    return Section("augmented", "How were the images varied?", [block])
+    return Section("augmented", f"How were the {what} varied?", [block])
 
 
 def _packed(content: bytes) -> tuple[str, int, int]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from regraft.report.blocks import Bar, Block, Cell, Fact, Facts, Note, Section, Table
-from regraft.report.material import Material
+from regraft.report.material import TEXTS, Material
 from regraft.report.words import count, number, percent, share
 
 PLACE = 70
 _SIDES = ("train", "validation", "test")
 _MOST_LABELS = 30
 _MOST_ROWS = 50
+_LONG: dict[str | None, str] = {
+    **dict.fromkeys(TEXTS, "How many characters the texts have that are to be written"),
+    "speech": "How many seconds the speech lasts that is to be spoken",
+}
 
 
 def render(material: Material) -> Section | None:
@@ -66,12 +70,25 @@ def _targets(material: Material, data: dict[str, Any]) -> list[Table]:
         return []
     if material.kind in {"boxes", "masks"}:
         return _occurring(material, targets, data)
+    if material.kind in _LONG:
+        return _lengths(_LONG[material.kind], targets)
     keys = ("min", "mean", "max", "std")
     rows = [
         [side.capitalize(), *(number(targets[side].get(key)) for key in keys)] for side in _SIDES if targets.get(side)
     ]
     columns = ["Side", "Smallest", "Mean", "Largest", "Spread"]
     return [Table("The numbers to predict; the sides should look alike.", columns, rows)]
+
+
+def _lengths(sentence: str, targets: dict[str, dict[str, Any]]) -> list[Table]:
+    """How long the texts are, or the speech; of passages nothing is to be written."""
+    rows = [
+        [side.capitalize(), *(f"{targets[side].get(key, 0):,}" for key in ("min", "mean", "max"))]
+        for side in _SIDES
+        if targets.get(side)
+    ]
+    columns = ["Side", "Shortest", "Mean", "Longest"]
+    return [Table(f"{sentence}; the sides should look alike.", columns, rows, wide=False)] if rows else []
 
 
 def _occurring(material: Material, targets: dict[str, dict[str, int]], data: dict[str, Any]) -> list[Table]:

@@ -8,7 +8,7 @@ from typing import Any
 from regraft.report.blocks import Block, Figure, Note, Score, Section, Table
 from regraft.report.figures import forest
 from regraft.report.material import Material
-from regraft.report.words import baselines_in_words, interval, meaning_of, number, system_of, title_of
+from regraft.report.words import baselines_in_words, interval, lowered, meaning_of, number, system_of, title_of
 
 PLACE = 10
 
@@ -18,6 +18,7 @@ def render(material: Material) -> Section | None:
     if not scores.get("test") or not material.primary:
         return None
     blocks: list[Block] = [_score(material), *_against_majority(material), *_forest(material), _table(material)]
+    blocks += _signatures(material)
     return Section("score", "How good is it?", blocks)
 
 
@@ -50,6 +51,15 @@ def _against_majority(material: Material) -> list[Note]:
     others = [each for each in material.scores.get("comparisons") or [] if each.get("baseline") != deciding]
     told = [each["verdict"] for each in others if each.get("verdict")]
     return [Note(_sentence(f"Against the other baseline, {verdict}")) for verdict in told]
+
+
+def _signatures(material: Material) -> list[Note]:
+    """How metrics were counted that others count in other ways; those that were counted alike together."""
+    alike: dict[str, list[str]] = {}
+    for metric, how in (material.scores.get("signatures") or {}).items():
+        alike.setdefault(str(how), []).append(lowered(title_of(metric)))
+    told = [f"{' and '.join(metrics)}: {how}" for how, metrics in alike.items()]
+    return [Note(f"How it was counted. {_sentence('; '.join(told))}", tone="small")] if told else []
 
 
 def _sentence(text: str) -> str:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from regraft.report.blocks import Block, Fact, Facts, Figure, Note, Section
 from regraft.report.figures import FIRST, SECOND, SOFT, drawing, svg
 from regraft.report.material import Material
-from regraft.report.words import count, duration, lowered, percent, title_of
+from regraft.report.words import count, duration, lowered, number, percent, title_of
 
 PLACE = 20
 _SMOOTHING = 0.9
@@ -83,11 +83,11 @@ def _validation(material: Material, validations: list[dict[str, Any]]) -> list[F
             axes.plot([x], [y], "o", color=SECOND, markersize=11, alpha=0.35)
             late = x > (points[0][0] + points[-1][0]) / 2
             offset, side = ((-7, 7), "right") if late else ((6, -14), "left")
-            axes.annotate(f"best {y:.3f}", (x, y), offset, textcoords="offset points", ha=side, fontsize=9)
+            axes.annotate(f"best {number(y)}", (x, y), offset, textcoords="offset points", ha=side, fontsize=9)
         axes.margins(x=0.12, y=0.25)
         axes.set(xlabel="epoch", ylabel=f"validation {lowered(title)}")
         axes.grid(axis="y")
-        alt = "; ".join(f"epoch {x:g}: {y:.3f}" for x, y in points[-20:])
+        alt = "; ".join(f"epoch {x:g}: {number(y)}" for x, y in points[-20:])
         drawn = svg(figure, name="validation", alt=f"validation {title}: {alt}")
     return [
         Figure(

@@ -1,7 +1,11 @@
-"""The mistakes it was most sure of: often a wrong label in the data, sometimes what the model cannot see."""
+"""The mistakes it was most sure of: often a wrong label in the data, sometimes what the model cannot see.
+
+Of texts, the truths that surprised it most, and the answers that are furthest from them.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +15,18 @@ import pyarrow as pa
 from regraft.report.blocks import Block, Note, Quote, Quotes, Section
 from regraft.report.detections import OVERLAP, match
 from regraft.report.gallery import counts_in_words, gallery, gap, iou_of, row_of
-from regraft.report.material import Material
+from regraft.report.material import TEXTS, Material
+from regraft.report.sections.samples import drawn
 from regraft.report.words import number, percent, shortened, told
+from regraft.report.writings import compared, perplexity_in_words, writings
 
 PLACE = 60
 _MOST = 12
 _MOST_MASKS = 6
+_MOST_TEXTS = 8  # of each of two kinds
+_MOST_SOUNDS = 8
 _MOST_COMPARED = 200  # masks that are read again to find the worst
+_MOST_READ = 2000  # texts, likewise
 _LONGEST = 600
 _TRUTHS = ("target", "true_mask")  # columns in which a mask, or its path, can be
 _KNOWN = ("id", "file", "row", "target", "prediction", "confidence", "probabilities")
@@ -36,6 +45,10 @@ def render(material: Material) -> Section | None:
     table = material.predictions
     if table is None or not {"target", "prediction"} <= set(table.column_names):
         return None
+    if material.kind in TEXTS:
+        return _of_texts(material, table)
+    if material.kind == "speech":
+        return None
     if material.kind == "masks" and not _known_truth(table):
         note = (
             "The true masks were drawn from outlines and were not kept, so the worst answers are not told apart here."
@@ -46,7 +59,7 @@ def render(material: Material) -> Section | None:
     if not worst.rows:
         return None
     blocks: list[Block]
-    if material.of_images:
+    if material.of_images or material.of_sounds:
         blocks = gallery(material, worst.sentence, worst.rows, worst.asides)
     else:
         blocks = [Quotes(worst.sentence, [_quote(table, row, worst.asides.get(row, "")) for row in worst.rows])]
@@ -62,11 +75,11 @@ def _of_numbers(material: Material, table: pa.Table) -> _Worst:  # noqa: ARG001
     return _Worst(rows, asides, "The answers that are furthest off.")
 
 
-def _of_labels(material: Material, table: pa.Table) -> _Worst:  # noqa: ARG001
+def _of_labels(material: Material, table: pa.Table) -> _Worst:
     targets, answers = table.column("target").to_pylist(), table.column("prediction").to_pylist()
     sure = table.column("confidence").to_pylist() if "confidence" in table.column_names else [None] * len(targets)
     wrong = [row for row in range(len(targets)) if _differ(targets[row], answers[row])]
-    rows = sorted(wrong, key=lambda row: -(sure[row] or 0.0))[:_MOST]
+    rows = sorted(wrong, key=lambda row: -(sure[row] or 0.0))[: _MOST_SOUNDS if material.of_sounds else _MOST]
     asides = {row: f"{percent(value)} sure" for row in rows if isinstance(value := sure[row], float)}
     sentence = (
         f"The wrong answers that the model was most sure of, {len(rows)} of {len(wrong):,}. "
@@ -98,6 +111,48 @@ def _of_boxes(material: Material, table: pa.Table) -> _Worst:
         f"an overlap (IoU) of {OVERLAP} on."
     )
     return _Worst(rows, asides, sentence)
+
+
+def _of_texts(material: Material, table: pa.Table) -> Section | None:
+    """First the answers that are furthest off, then the truths that surprised the model, which may be wrong."""
+    far = _furthest(material, table)
+    surprising = [row for row in _surprising(table) if row not in far][:_MOST_TEXTS]
+    part = f" Of {_MOST_READ:,} that were compared." if len(table) > _MOST_READ else ""
+    blocks: list[Block] = []
+    if far:
+        sentence = f"The answers whose words differ most from the truth.{part}"
+        blocks += writings(material, sentence, far)
+    if surprising and material.kind == "passages":
+        sentence = "The texts that surprised the model most: of another kind than the others, or damaged."
+        blocks += writings(material, sentence, surprising)
+    elif surprising:
+        sentence = (
+            "The truths that surprised the model most: it would not have gone on like this. Some may be wrong in the "
+            "data, others may say more than can be known."
+        )
+        losses = table.column("loss").to_pylist()
+        blocks += writings(
+            material, sentence, surprising, {row: perplexity_in_words(losses[row]) for row in surprising}
+        )
+    title = "What surprises it most" if material.kind == "passages" else "Where it is furthest off"
+    return Section("mistakes", title, blocks) if blocks else None
+
+
+def _furthest(material: Material, table: pa.Table) -> list[int]:
+    """By the share of words that differ; of two that are wholly different the longer."""
+    found = {
+        row: (each.share, each.apart)
+        for row in drawn(table, _MOST_READ)
+        if (each := compared(material, row_of(material, row))) is not None and each.apart
+    }
+    return sorted(found, key=lambda row: found[row], reverse=True)[:_MOST_TEXTS]
+
+
+def _surprising(table: pa.Table) -> list[int]:
+    """Rows by the loss of their truth, highest first; none where no model was asked."""
+    losses = table.column("loss").to_pylist() if "loss" in table.column_names else []
+    known = [row for row, loss in enumerate(losses) if isinstance(loss, float) and math.isfinite(loss)]
+    return sorted(known, key=lambda row: -losses[row])
 
 
 def _known_truth(table: pa.Table) -> bool:
