@@ -14,6 +14,7 @@ from matplotlib.image import imread
 from regraft.report import write_report
 from tests.report.folders import write_run
 from tests.report.image_folders import write_image_run
+from tests.report.text_folders import write_text_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
@@ -46,6 +47,24 @@ onload = () => {{
     return Math.abs(a.left - b.left) + Math.abs(a.top - b.top) + Math.abs(a.width - b.width) > 1;
   }});
   document.getElementById("found").textContent = `seen ${{images.length}} bad ${{bad.length}} apart ${{apart.length}}`;
+}}</script>"""
+
+# A player is asked for its length, and after that for a sound that lies elsewhere, which the page must refuse.
+PLAYERS = """<!doctype html><meta charset="utf-8"><body style="margin:0">
+<iframe id="page" width="1000" height="4000" style="border:0" srcdoc="{page}"></iframe>
+<p id="found"></p><script>
+onload = async () => {{
+  const page = document.getElementById("page").contentDocument, players = [...page.querySelectorAll("audio")];
+  const refused = [];
+  page.addEventListener("securitypolicyviolation", e => refused.push(e.effectiveDirective));
+  const known = e => e.readyState || e.error ? 0 : new Promise(done => e.onloadedmetadata = e.onerror = done);
+  await Promise.all(players.map(known));
+  const right = players.filter(e => e.controls && Math.abs(e.duration - {seconds}) < 0.05);
+  const inside = refused.length, outside = page.body.appendChild(page.createElement("audio"));
+  await new Promise(done => {{ outside.onerror = done; outside.src = "http://127.0.0.1:9/sound.wav"; }});
+  await new Promise(done => setTimeout(done, 50));
+  const told = `players ${{players.length}} right ${{right.length}} refused ${{inside}} then [${{refused}}]`;
+  document.getElementById("found").textContent = told;
 }}</script>"""
 
 
@@ -98,6 +117,25 @@ def test_pictures_are_decoded_and_boxes_lie_on_them(tmp_path: Path, kind: str) -
     assert found is not None
     assert int(found[1]) >= 14
     assert found.groups()[1:] == ("0", "0")
+
+
+@pytest.mark.parametrize("kind", ["transcripts", "sounds", "speech"])
+def test_sounds_can_be_played_and_none_come_from_elsewhere(tmp_path: Path, kind: str) -> None:
+    page = write_report(write_text_run(tmp_path / "run", kind, seconds=0.4)).read_text(encoding="utf-8")
+    outer = tmp_path / "outer.html"
+    outer.write_text(PLAYERS.format(page=html.escape(page, quote=True), seconds=0.4), encoding="utf-8")
+    dom = browse(tmp_path, "--virtual-time-budget=20000", "--dump-dom", outer.as_uri())
+    found = re.search(r'id="found">players (\d+) right (\d+) refused 0 then \[media-src\]<', dom)
+    assert found is not None
+    assert int(found[1]) >= 12
+    assert found[1] == found[2]
+
+
+@pytest.mark.parametrize("kind", ["translations", "conversations", "transcripts", "sounds", "speech"])
+def test_on_a_phone_no_text_or_player_sticks_out(tmp_path: Path, kind: str) -> None:
+    true, told = ["w" * 300, "一" * 300, "many words " * 40], ["v" * 300, "二" * 300, "other words " * 40]
+    run = write_text_run(tmp_path / "run", kind, true=true, told=told)
+    assert widths(tmp_path, write_report(run)) == (PHONE, "")
 
 
 def widths(tmp_path: Path, path: Path) -> tuple[int, str]:

@@ -6,6 +6,7 @@ of the data is quoted, because a card is published where the data may not be.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path, PurePath
 from typing import Any
@@ -18,18 +19,34 @@ from regraft.report.material import Material, read_material
 from regraft.report.words import baselines_in_words, count, interval, meaning_of, number, system_of, title_of, visible
 from regraft.run import Run, read_json, write_text
 
-# What hubs call a task and a metric, where they have another word for it.
+# What hubs call a task and a metric, where they have another word for it. BLEU is counted as theirs of sacrebleu is.
 _PIPELINES = {"text-regression": "text-classification", "image-regression": "image-classification"}
 _HUB_METRICS = {
     "macro_f1": "f1", "micro_f1": "f1", "auc": "roc_auc", "mse": "mse", "mae": "mae", "r2": "r_squared",
-    "spearman": "spearmanr", "pearson": "pearsonr",
+    "spearman": "spearmanr", "pearson": "pearsonr", "bleu": "sacrebleu",
 }  # fmt: skip
-_PACKAGED = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
+_PACKAGED = {
+    "minilm": "sentence-transformers/all-MiniLM-L6-v2",
+    "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "whisper-tiny.en": "openai/whisper-tiny.en",
+}
+# Architectures of regraft.pretrained, beside those whose names begin with ``regraft-``.
+_OURS = ("ge2e_speaker", "piper_vits", "ssru")
 # What models without a hub id of their own are, and where they come from.
 _ORIGINS = {
     "efficientnet-lite0": "EfficientNet-Lite0, trained on ImageNet-1k (Tan and Le, 2019), Apache-2.0",
     "centernet-coco": "MobileNetV3-CenterNet, trained on COCO; its weights come without a licence, so that "
     "nothing derived from them may be published",
+    "bergamot-en-pt": "a translation model of Firefox, English to Portuguese, of the Bergamot project "
+    "(https://browser.mt); its weights come without a licence, so that nothing derived from them may be published",
+    "smollm2-135m": "SmolLM2-135M-Instruct (Allal et al., 2025), Apache-2.0, here from a file with 4 bits for most "
+    "weights, so that it is a little worse than the original",
+    "smollm2-135m-4": "the embeddings, the first 4 of 30 layers and the last norm of SmolLM2-135M-Instruct (Allal et "
+    "al., 2025), Apache-2.0; it writes no sensible texts until it is trained",
+    "whisper-tiny.en": "Whisper tiny.en (Radford et al., 2022), English speech recognition by OpenAI, MIT; its weights "
+    "were rounded to half precision on the way",
+    "joe": "en_US-joe-medium, an American English voice of Piper (VITS; Kim et al., 2021), whose model card says CC0 "
+    "of the recordings, on which the voice lessac was tuned further",
 }
 
 
@@ -51,6 +68,8 @@ def write_card(run: Run) -> Path:
         pipeline=_pipeline(material),
         baselines=baselines_in_words(material.baselines, material.kind),
         ours=_needs_regraft(material),
+        example=_example(material),
+        signatures={title_of(name): how for name, how in (material.scores.get("signatures") or {}).items()},
         unit=material.unit,
         material=material,
         scores=material.scores,
@@ -103,9 +122,22 @@ def _needs_regraft(material: Material) -> str:
     """Why plain transformers does not give the model's answers; nothing where it does."""
     if (material.recipe.get("model") or {}).get("head") == "mean" or _head(material) not in {"own", ""}:
         return "its head lies in head.safetensors, which transformers does not read"
-    if str(_json_of(material, "config.json").get("model_type") or "").startswith("regraft-"):
+    architecture = str(_json_of(material, "config.json").get("model_type") or "")
+    if architecture.startswith("regraft-") or architecture in _OURS:
         return "its architecture is regraft's own, which transformers does not have"
+    if (material.recipe.get("task") or {}).get("target_language"):
+        return "it is told which languages to read and to write"
     return "its numbers are in units of the training data" if material.task == "image-regression" else ""
+
+
+def _example(material: Material) -> str:
+    """What the model is given in the card's lines of code, as Python."""
+    if material.of_images or material.of_sounds:
+        return '"photo.jpg"' if material.of_images else '"recording.wav"'
+    if material.unit == "conversation":
+        return '[{"role": "user", "content": "some text"}]'
+    prefix = (material.recipe.get("task") or {}).get("prefix") or ""
+    return json.dumps(f"{visible(str(prefix))}some text", ensure_ascii=False)
 
 
 def _head(material: Material) -> str:

@@ -48,7 +48,11 @@ class Recordings:
             return Recording(gone="has no file")
         if str(path) not in self._made:
             self._made[str(path)] = self._copied(Path(path))
-        return self._made[str(path)]
+        found = self._made[str(path)]
+        if len(found.source) > self._room:
+            return Recording(gone="is left out: with it the report would become too large")
+        self._room -= len(found.source)  # each time: it stands in the page as often as it is shown
+        return found
 
     def _copied(self, path: Path) -> Recording:
         from regraft.data.sounds import open_sound, playable
@@ -62,8 +66,5 @@ class Recordings:
             return Recording(gone="is not played")
         except (ValueError, RegraftError) as error:
             return Recording(gone=str(error).splitlines()[0])
-        if len(packed) > self._room:
-            return Recording(gone="is left out: with it the report would become too large")
-        self._room -= len(packed)
         kind = "wav" if packed.startswith("UklG") else "flac"  # RIFF, in base64
         return Recording(f"data:audio/{kind};base64,{packed}", sound.seconds)

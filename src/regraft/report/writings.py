@@ -41,8 +41,8 @@ def writings(
 
 
 def compared(material: Material, values: Mapping[str, Any]) -> Compared | None:
-    """The truth and the answer of a row; None where one of them is not there."""
-    if values.get("target") is None or values.get("prediction") is None:
+    """The truth and the answer of a row; None where one of them is no text."""
+    if material.kind == "speech" or values.get("target") is None or values.get("prediction") is None:
         return None
     return compare(str(values["target"]), str(values["prediction"]), spoken=material.kind == "transcripts")
 
@@ -78,16 +78,17 @@ def _writing(material: Material, values: Mapping[str, Any], aside: str | None) -
         near = distance_in_words(material, found) if found else ""
         aside = " · ".join(part for part in (near, perplexity_in_words(values.get("loss"))) if part)
     if material.kind == "speech":
-        return Writing(_asked(values), _spoken(material, values), aside, name)
+        return Writing(_asked(material, values), _spoken(material, values), aside, name)
     clips = [clip(material, path, alt=f"recording {name}")] if path else []
-    return Writing([*_asked(values), *_answered(material, values, found)], clips, aside, name, path)
+    return Writing([*_asked(material, values), *_answered(material, values, found)], clips, aside, name, path)
 
 
-def _asked(values: Mapping[str, Any]) -> list[Line]:
+def _asked(material: Material, values: Mapping[str, Any]) -> list[Line]:
     """What the model was given to read: a text, or the turns of a conversation before the answer."""
     if values.get("messages"):
         return _turns(values["messages"])
-    return [Line(name, _plain(values[name])) for name in _INPUTS if values.get(name)]
+    tone = "truth" if material.kind in {"passages", "speech"} else "input"
+    return [Line(name, _plain(values[name]), tone) for name in _INPUTS if values.get(name)]
 
 
 def _turns(messages: str) -> list[Line]:
@@ -104,7 +105,7 @@ def _answered(material: Material, values: Mapping[str, Any], found: Compared | N
     if found is None:
         texts = (("true", "target", "truth"), (written, "prediction", "answer"))
         return [Line(name, _plain(values[key]), tone) for name, key, tone in texts if values.get(key) is not None]
-    if values["target"] == values["prediction"]:
+    if str(values["target"]).split() == str(values["prediction"]).split():
         return [Line(f"{written} ✓", _plain(values["prediction"]), "answer")]
     answer = cut(found.told, _LONGEST) or [Span("nothing")]
     return [Line("true", cut(found.true, _LONGEST), "truth"), Line(written, answer, "answer")]

@@ -32,7 +32,8 @@ def render(material: Material) -> Section | None:
     part = f" Of {len(rows):,} of {len(table):,} test {material.unit}s." if len(rows) < len(table) else ""
     found = [each for row in rows if (each := compared(material, row_of(material, row))) is not None]
     blocks: list[Block] = [*_distances(material, found, part), *_likelihoods(material), *_exchanged(found, part)]
-    return Section("answers", "How far is it from the truth?", blocks) if blocks else None
+    title = "How surprised is it?" if material.kind == "passages" else "How far is it from the truth?"
+    return Section("answers", title, blocks) if blocks else None
 
 
 def _distances(material: Material, found: Sequence[Compared], part: str) -> list[Figure]:
