@@ -72,7 +72,7 @@ def _to_score(model: Path, tuned: Tuned, data: str | None, overrides: Sequence[s
     recipe = reading_recipe(model, tuned, data, overrides)
     columns = tuned.task.columns(label_separator=recipe.data.label_separator)
     examples, _, _ = read_examples(data, columns, recipe.data)
-    unfit = tuned.task.targets.unfit(examples, tuned.answers)
+    unfit = tuned.task.unfit(examples, tuned.answers)
     if unfit:
         raise DataError(
             f"{len(unfit)} rows have a target that this model cannot answer, the first: {unfit[0]}",

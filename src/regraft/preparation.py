@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from regraft import evaluation, extensions, pretrained
-from regraft.data import BadRow, Column, Example, Splits, load_splits
+from regraft.data import BadRow, Example, Splits, load_splits
 from regraft.data.table import read_header
 from regraft.device import keep_freed_memory, require_memory
 from regraft.errors import DataError, RecipeError
@@ -63,7 +63,8 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     """
     task, _ = make_task(recipe.task), make_strategy(recipe.strategy)  # before anything is spent
     poll()
-    task = task.settled(lambda: read_header(recipe.data.train, recipe.data), recipe.data.columns)
+    glimpse = pretrained.Glimpse(model_options(recipe, task))
+    task = task.settled(lambda: read_header(recipe.data.train, recipe.data), recipe.data.columns, glimpse)
     splits, answers = read_data(recipe, task)
     primary = _primary(recipe, task, answers)
     poll()
@@ -103,7 +104,7 @@ def read_data(recipe: Recipe, task: Task) -> tuple[Splits, Answers]:
     columns = task.columns(label_separator=recipe.data.label_separator)
     splits = load_splits(recipe.data, columns, seed=recipe.seed, stratify=task.targets.stratified)
     answers = task.targets.learn(splits.train)
-    splits = _only_fitting(splits, task, answers, recipe.data.on_bad_rows, columns)
+    splits = _only_fitting(splits, task, answers, recipe.data.on_bad_rows)
     if not splits.test:
         asked = recipe.data.split.test > 0 and recipe.data.test is None
         raise RecipeError(
@@ -130,7 +131,8 @@ def make_rows(examples: Sequence[Example], task: Task, answers: Answers, model: 
     """Examples as the model and the loss take them."""
     encoded, values = task.rows(examples, answers, model.processor, model.config)
     lengths = [task.inputs.length(row) for row in encoded]
-    return Rows(examples, encoded, values, lengths, task.inputs.limit(model.processor, model.config))
+    limit, alike = task.inputs.limit(model.processor, model.config), task.inputs.alike(encoded)
+    return Rows(examples, encoded, values, lengths, limit, alike=alike)
 
 
 def _looked_at(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss: Loss) -> tuple[Pretrained, float]:
@@ -198,17 +200,16 @@ def _primary(recipe: Recipe, task: Task, answers: Answers) -> str:
     return evaluation.find_metric(recipe.evaluation.primary or task.primary, answers.kind).name
 
 
-def _only_fitting(splits: Splits, task: Task, answers: Answers, on_bad_rows: str, columns: Sequence[Column]) -> Splits:
+def _only_fitting(splits: Splits, task: Task, answers: Answers, on_bad_rows: str) -> Splits:
     """Without the rows whose target is not among the answers; an error unless the recipe lets bad rows be skipped."""
-    bad = [row for side in (splits.train, splits.validation, splits.test) for row in task.targets.unfit(side, answers)]
+    bad = [row for side in (splits.train, splits.validation, splits.test) for row in task.unfit(side, answers)]
     if not bad:
         return splits
-    target = next(column.name for column in columns if column.role == "target")
-    named = [BadRow(row.file, row.row, splits.columns.get(target, target), row.reason) for row in bad]
+    named = [BadRow(row.file, row.row, splits.columns.get(row.column or "", row.column), row.reason) for row in bad]
     if on_bad_rows == "error":
         listed = "\n".join(f"  {row}" for row in named[:10])
         raise DataError(
-            f"{len(named)} rows have a target that cannot be answered:\n{listed}",
+            f"{len(named)} rows cannot be learned from:\n{listed}",
             fix="correct them, add such rows to the training data, or leave them out with data.on_bad_rows=skip",
         )
     out = {(row.file, row.row) for row in bad}

@@ -20,6 +20,7 @@ from regraft.pretrained.tiny import (
     FAMILIES,
     IMAGE_FAMILIES,
     LANGUAGE_MODELS,
+    LISTENERS,
     SEGMENTERS,
     TRANSLATORS,
     tiny_model,
@@ -31,12 +32,14 @@ __all__ = [
     "FAMILIES",
     "IMAGE_FAMILIES",
     "LANGUAGE_MODELS",
+    "LISTENERS",
     "SEGMENTERS",
     "SHAPES",
     "TRANSLATORS",
     "WORDS",
     "tiny_model",
     "toy_images",
+    "toy_sounds",
     "toy_table",
 ]
 
@@ -281,3 +284,53 @@ def _write(file: Path, pixels: NDArray[np.uint8]) -> None:
 
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(file)
+
+
+# Sounds
+
+_RATE = 8000  # samples a second
+_TONES = {"good": 1200.0, "bad": 300.0}  # Hz
+
+
+def toy_sounds(folder: str | Path, *, kind: str = "classes", sounds: int = 60, seed: int = 0) -> Path:
+    """Record tones, high for good and low for bad, which a tiny model can learn to tell apart and to write down.
+
+    Args:
+        kind: "classes" (a folder for each class, of one tone each), "transcripts" (metadata.csv: the words of one to
+            four tones).
+
+    Raises:
+        RecipeError: the folder exists already.
+    """
+    import soundfile
+
+    folder = Path(folder)
+    if folder.exists():
+        raise RecipeError(f"{folder} exists already", fix="name another folder: toy data replace nothing")
+    rows = []
+    for number in range(sounds):
+        words = _said(number, seed, several=kind == "transcripts")
+        name = f"{number:04d}.flac" if kind == "transcripts" else f"{words[0]}/{number:04d}.flac"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / name, _played(number, seed, words), _RATE)
+        rows.append(f"{name},{' '.join(words)}\n")
+    if kind == "transcripts":
+        (folder / "metadata.csv").write_text("".join(["file_name,text\n", *rows]), encoding="utf-8")
+    return folder
+
+
+def _said(number: int, seed: int, *, several: bool) -> list[str]:
+    count = 1 + draw("tones", seed, number) % 4 if several else 1
+    return [("good", "bad")[(number + draw("tone", seed, number, place) * (place > 0)) % 2] for place in range(count)]
+
+
+def _played(number: int, seed: int, words: Sequence[str]) -> NDArray[np.float32]:
+    """float32 [n]: a tone for each word with a pause behind it, and some noise."""
+    chance = np.random.default_rng(draw("recording", seed, number) % (1 << 32))
+    parts = []
+    for word in words:
+        times = np.arange(int(_RATE * chance.uniform(0.12, 0.25))) / _RATE
+        tone = 0.5 * np.sin(2 * np.pi * _TONES[word] * chance.uniform(0.95, 1.05) * times)
+        parts += [tone, np.zeros(int(_RATE * chance.uniform(0.05, 0.12)))]
+    samples = np.concatenate(parts)
+    return np.asarray(samples + 0.01 * chance.standard_normal(len(samples)), dtype=np.float32)

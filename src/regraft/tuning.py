@@ -330,7 +330,7 @@ def _prove_saved(tuned: Tuned, run: Run, prepared: Prepared) -> int:
     opened = Tuned.load(run.model)
     now, before = opened.logits(encoded), tuned.logits(encoded)
     # Small products may differ in their last bits with where in memory they lie; then the weights have to be equal.
-    same = np.array_equal(now, before) or (_same_weights(opened, tuned) and _alike(now, before))
+    same = np.array_equal(now, before, equal_nan=True) or (_same_weights(opened, tuned) and _alike(now, before))
     if not same:
         raise TrainingError(
             "the saved model answers otherwise than the one that was evaluated",
@@ -341,7 +341,7 @@ def _prove_saved(tuned: Tuned, run: Run, prepared: Prepared) -> int:
 
 def _alike(now: NDArray[Any], before: NDArray[Any]) -> bool:
     """Equal to rounding: of classes of pixels and of boxes in the order of their scores, a few may change places."""
-    return float(np.isclose(now, before, 1e-4, 1e-5).mean()) >= (1.0 if now.ndim == 2 else _NEARLY_ALL)
+    return float(np.isclose(now, before, 1e-4, 1e-5, equal_nan=True).mean()) >= (1.0 if now.ndim == 2 else _NEARLY_ALL)
 
 
 def _same_weights(one: Tuned, other: Tuned) -> bool:

@@ -12,7 +12,7 @@ import torch
 from regraft import Outcome, Tuned, evaluate, make_recipe, prepare, read_recipe, tune
 from regraft.data.example import Example
 from regraft.errors import DataError, RecipeError
-from regraft.pretrained import load
+from regraft.pretrained import Glimpse, load
 from regraft.pretrained.opening import library
 from regraft.pretrained.processor import tokenizer_of
 from regraft.recipe import ModelOptions
@@ -150,12 +150,12 @@ def test_conversations_of_other_tools_are_understood() -> None:
     ],
 )
 def test_the_columns_tell_the_format(header: list[str], chosen: str) -> None:
-    assert TextGeneration().settled(lambda: header, {}).format == chosen
+    assert TextGeneration().settled(lambda: header, {}, Glimpse(ModelOptions(name="x"))).format == chosen
 
 
 def test_columns_that_tell_nothing_are_refused() -> None:
     with pytest.raises(DataError, match="a, b do not tell what is to be learned"):
-        TextGeneration().settled(lambda: ["a", "b"], {})
+        TextGeneration().settled(lambda: ["a", "b"], {}, Glimpse(ModelOptions(name="x")))
 
 
 @pytest.mark.parametrize("family", LANGUAGE_MODELS)

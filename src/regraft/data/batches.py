@@ -39,22 +39,32 @@ def step_batches(
     return sorted(batches, key=lambda batch: (draw("batch", seed, epoch, ids[batch[0]]), batch[0]))
 
 
-def passes(batch: Sequence[int], lengths: Sequence[int], *, accumulation: int, max_tokens: int) -> Iterator[list[int]]:
+def passes(
+    batch: Sequence[int], lengths: Sequence[int], *, accumulation: int, max_tokens: int, alike: bool = False
+) -> Iterator[list[int]]:
     """Cut a batch into the passes it is computed in: at least ``accumulation``, none above ``max_tokens`` when padded.
 
-    An example that is longer than ``max_tokens`` by itself gets a pass of its own.
+    An example that is longer than ``max_tokens`` by itself gets a pass of its own; with ``alike``, so do those of each
+    length.
     """
     ordered = sorted(batch, key=lambda place: lengths[place])
     share = -(-len(ordered) // accumulation)
     for start in range(0, len(ordered), share):
-        yield from within_budget(ordered[start : start + share], lengths, max_tokens=max_tokens)
+        yield from within_budget(ordered[start : start + share], lengths, max_tokens=max_tokens, alike=alike)
 
 
-def within_budget(ordered: Sequence[int], lengths: Sequence[int], *, max_tokens: int) -> Iterator[list[int]]:
-    """Cut examples, sorted by length, into runs whose padded size stays within ``max_tokens``."""
+def within_budget(
+    ordered: Sequence[int], lengths: Sequence[int], *, max_tokens: int, alike: bool = False
+) -> Iterator[list[int]]:
+    """Cut examples, sorted by length, into runs whose padded size stays within ``max_tokens``.
+
+    Args:
+        alike: whether only those of equal length go together.
+    """
     run: list[int] = []
     for place in ordered:
-        if run and (len(run) + 1) * max(lengths[place], lengths[run[-1]]) > max_tokens:
+        full = bool(run) and (len(run) + 1) * max(lengths[place], lengths[run[-1]]) > max_tokens
+        if full or (alike and run and lengths[place] != lengths[run[-1]]):
             yield run
             run = []
         run.append(place)

@@ -42,8 +42,9 @@ from regraft.evaluation.segmentation import mean_over_classes, pixel_accuracy
 from regraft.evaluation.weighted import Array, Floats, Statistic, mean_defined, ratio, totals
 from regraft.recipe import nearest
 
-Kind = Literal["classes", "labels", "numbers", "boxes", "masks", "texts", "translations", "completions", "passages"]
-TEXTS: tuple[Kind, ...] = ("texts", "translations", "completions", "passages")
+Kind = Literal["classes", "labels", "numbers", "boxes", "masks", "texts", "translations", "completions", "passages",
+               "transcripts"]  # fmt: skip
+TEXTS: tuple[Kind, ...] = ("texts", "translations", "completions", "passages", "transcripts")
 
 BINS = 15
 
@@ -136,7 +137,15 @@ def plain(statistic: Statistic, rows: int) -> float:
 
 def spoken(name: str) -> str:
     """A metric's name as it is said."""
-    for ours, said in (("map_", "mAP"), ("map", "mAP"), ("iou", "IoU"), ("bleu", "BLEU"), ("chrf", "chrF")):
+    for ours, said in (
+        ("map_", "mAP"),
+        ("map", "mAP"),
+        ("iou", "IoU"),
+        ("bleu", "BLEU"),
+        ("chrf", "chrF"),
+        ("wer", "WER"),
+        ("cer", "CER"),
+    ):
         name = name.replace(ours, said)
     return name.replace("_", " ")
 
@@ -374,6 +383,8 @@ METRICS: dict[str, Metric] = {
         Metric("bleu", ("texts", "translations"), True, texts.bleu, of_texts=True),
         Metric("chrf", ("texts", "translations"), True, texts.chrf, of_texts=True),
         Metric("exact_match", ("texts", "translations", "completions"), True, _exact_match, of_texts=True),
+        Metric("wer", ("texts", "transcripts"), False, texts.word_errors, of_texts=True),
+        Metric("cer", ("texts", "transcripts"), False, texts.character_errors, of_texts=True),
         Metric("perplexity", TEXTS, False, texts.perplexity),
     )
 }

@@ -42,7 +42,7 @@ def gather(
     device = next(model.parameters()).device
     found: NDArray[Any] | None = None
     with torch.no_grad():
-        for places in _runs([inputs.length(row) for row in encoded], batch_size):
+        for places in _runs([inputs.length(row) for row in encoded], batch_size, alike=inputs.alike(encoded)):
             poll()
             chosen = [encoded[place] for place in places]
             batch = inputs.blank(chosen, processor) if blank else None
@@ -73,7 +73,7 @@ def features_of(
     return gather(model, inputs, processor, encoded, look, batch_size=batch_size, poll=poll)
 
 
-def _runs(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+def _runs(lengths: Sequence[int], batch_size: int, *, alike: bool) -> Iterator[list[int]]:
     ordered = sorted(range(len(lengths)), key=lambda place: lengths[place])
     for start in range(0, len(ordered), batch_size):
-        yield from within_budget(ordered[start : start + batch_size], lengths, max_tokens=_TOKENS)
+        yield from within_budget(ordered[start : start + batch_size], lengths, max_tokens=_TOKENS, alike=alike)

@@ -1,7 +1,7 @@
 """Metrics of texts: what was written against what was to be written. All are sums over rows, so resampling is cheap.
 
 BLEU (Papineni et al., 2002) and chrF (Popović, 2015) are counted by sacrebleu (Post, 2018,
-https://arxiv.org/abs/1804.08771); their signatures say how.
+https://arxiv.org/abs/1804.08771), errors of transcripts by jiwer; signatures say how.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from regraft.data.spoken import DESCRIPTION, spoken_form
 from regraft.errors import ResourceError
 from regraft.evaluation.weighted import Array, Floats, Statistic, ratio, totals
 
@@ -71,8 +72,12 @@ def same(target: Array, scores: Array) -> Floats:
 
 def signatures(names: Sequence[str], target: Array) -> dict[str, str]:
     """How metrics count, where that is to be told: as sacrebleu writes it."""
-    made: dict[str, Callable[[], Any]] = {"bleu": lambda: _bleu(target), "chrf": lambda: _sacrebleu().CHRF()}
-    return {name: _signature(made[name]()) for name in names if name in made and len(target)}
+    made: dict[str, Callable[[], str]] = {
+        "bleu": lambda: _signature(_bleu(target)),
+        "chrf": lambda: _signature(_sacrebleu().CHRF()),
+        **dict.fromkeys(("wer", "cer"), lambda: DESCRIPTION),
+    }
+    return {name: made[name]() for name in names if name in made and len(target)}
 
 
 def _signature(metric: Any) -> str:
@@ -104,3 +109,46 @@ def _sacrebleu() -> Any:
             "BLEU and chrF are counted by sacrebleu, which is not installed", fix='pip install "regraft[translation]"'
         ) from None
     return metrics
+
+
+def word_errors(target: Array, scores: Array) -> Statistic:
+    """Word error rate: words put in, left out and taken for others, as a share of the words that were said."""
+    return _errors(target, scores, characters=False)
+
+
+def character_errors(target: Array, scores: Array) -> Statistic:
+    """Character error rate: the same of characters; for languages that put no spaces between words."""
+    return _errors(target, scores, characters=True)
+
+
+def _errors(target: Array, scores: Array, *, characters: bool) -> Statistic:
+    counted = np.array(
+        [_counted(spoken_form(str(true)), spoken_form(text or ""), characters=characters)
+         for true, text in zip(target, scores[:, 0], strict=True)],
+        dtype=np.float64,
+    ).reshape(-1, 2)  # fmt: skip
+
+    def statistic(weights: Floats) -> Floats:
+        sums = totals(weights, counted)
+        return ratio(sums[:, 0], sums[:, 1])
+
+    return statistic
+
+
+def _counted(true: str, wrote: str, *, characters: bool) -> tuple[int, int]:
+    """Errors, and how many words or characters there are. Where nothing was said, all that was written is wrong."""
+    if not true:
+        return len(wrote if characters else wrote.split()), 0
+    found = (_jiwer().process_characters if characters else _jiwer().process_words)(true, wrote)
+    wrong = found.substitutions + found.deletions + found.insertions
+    return wrong, found.hits + found.substitutions + found.deletions
+
+
+def _jiwer() -> Any:
+    try:
+        import jiwer
+    except ImportError:
+        raise ResourceError(
+            "errors of transcripts are counted by jiwer, which is not installed", fix='pip install "regraft[audio]"'
+        ) from None
+    return jiwer

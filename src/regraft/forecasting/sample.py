@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -112,7 +112,12 @@ def _ordered(prepared: Prepared, rows: Rows, *, epoch: int) -> list[list[int]]:
 
 def _shapes(prepared: Prepared, rows: Rows, batch: Sequence[int]) -> Iterator[Shape]:
     options = prepared.recipe.training
-    for members in passes(batch, rows.lengths, accumulation=options.accumulation, max_tokens=options.max_tokens):
+    limits: dict[str, Any] = {
+        "accumulation": options.accumulation,
+        "max_tokens": options.max_tokens,
+        "alike": rows.alike,
+    }
+    for members in passes(batch, rows.lengths, **limits):
         yield len(members), rows.size(members)
 
 

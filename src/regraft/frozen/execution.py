@@ -231,6 +231,8 @@ class Execution:
         self.close()
         subject = self._subject
         frontier = find_frontier(subject.model, subject.anatomy)
+        if self._unequal():
+            return Decision(frontier, False, "sounds of unequal length cannot be padded for it, and so not be stored")
         try:
             whole = look(subject.model, batch, loss, subject.device, lambda inputs: subject.model(**inputs))
         except UNFIT as error:
@@ -252,6 +254,11 @@ class Execution:
                 failed = f"from rows it differs by {decision.difference}"
         self.close()
         return Decision(frontier, False, failed)
+
+    def _unequal(self) -> bool:
+        """Whether examples may not be padded, and are of different lengths."""
+        inputs = self._subject.inputs
+        return inputs.alike(self._encoded) and len({inputs.length(row) for row in self._encoded}) > 1
 
     def _seen(self, frontier: Frontier) -> tuple[Trace | None, str]:
         """How the model runs through its blocks, and why it is run whole if no way is proved."""

@@ -43,7 +43,7 @@ def read(
     lengths = [subject.inputs.length(row) for row in encoded]
     kind = subject.device.device.type
     tokens = _TOKENS.get(kind, 8192)
-    count = None if is_text(encoded) else _EXAMPLES.get(kind, 16)
+    count = 1 if subject.inputs.alone else None if is_text(encoded) else _EXAMPLES.get(kind, 16)
     for size, places in canonical_batches(lengths, limit=subject.limit, tokens=tokens, most=count):
         poll()
         batch = subject.batch([encoded[place] for place in places], size=size)

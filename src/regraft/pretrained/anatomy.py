@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from regraft.errors import RecipeError
-from regraft.pretrained.heads import MeanPooled
+from regraft.pretrained.heads import GraftedFrames, MeanPooled
 
 # What a family lists after its blocks though it goes into them; its name does not tell.
 _BETWEEN = {
@@ -35,6 +35,8 @@ _CONSTANTS = {"d_fine": (".decoder.reg_scale", ".decoder.up")}
 _PREDICTORS = re.compile(
     r"(^|\.)((denoising_)?class_embed|bbox_embed|enc_score_head|enc_bbox_head|pre_bbox_head|mask_predictor)\."
 )
+# Where a class keeps its backbone, if not where its family does.
+_BACKBONES = {"WhisperForAudioClassification": "encoder"}
 # The head of a model that has no module for its backbone.
 _HEADS = ("classifier", "fc", "head", "decode_head", "auxiliary_head")
 
@@ -121,7 +123,12 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
     prefix = f"{path}." if path else ""
     names = [name for name, _ in model.named_parameters()]
     inside = [name for name in names if name.startswith(prefix) and not _predicts(name, prefix)]
-    lists = [path for path in _block_lists(model, prefix) if any(name.startswith(f"{path}.") for name in inside)]
+    silent = f"{prefix}decoder." if isinstance(model, GraftedFrames) else "\0"  # a decoder that is not run
+    lists = [
+        path
+        for path in _block_lists(model, prefix)
+        if not path.startswith(silent) and any(name.startswith(f"{path}.") for name in inside)
+    ]
     blocks = [tuple(name for name in inside if name.startswith(f"{path}.")) for path in lists]
     in_blocks = {name for block in blocks for name in block}
     decoder = tuple(name for name in inside if _has_both(model) and name.startswith(f"{prefix}decoder."))
@@ -145,7 +152,11 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
         sizes={name: parameter.numel() for name, parameter in model.named_parameters()},
         new=frozenset(new),
         unused=frozenset(
-            name for name in tail if name.endswith(constants) or (isinstance(model, MeanPooled) and ".pooler." in name)
+            name
+            for name in tail
+            if name.endswith(constants)
+            or name.startswith(silent)
+            or (isinstance(model, MeanPooled) and ".pooler." in name)
         ),
         modules=tuple(lists),
         decoder=decoder,
@@ -166,7 +177,7 @@ def idle(model: nn.Module, value: Callable[[], Tensor]) -> frozenset[str]:
 
 def backbone_path(model: nn.Module) -> str:
     """Where in a model its backbone is; empty where it has no module of its own."""
-    prefix = str(getattr(model, "base_model_prefix", ""))
+    prefix = _BACKBONES.get(type(model).__name__, str(getattr(model, "base_model_prefix", "")))
     return next((path for path in (prefix, "backbone") if path and hasattr(model, path)), "")
 
 
@@ -185,13 +196,16 @@ def _feeds_blocks(name: str) -> bool:
 
 
 def _block_lists(model: nn.Module, prefix: str) -> list[str]:
-    """The paths of the blocks, in order: members of the outermost module lists that hold many of the parameters."""
+    """The paths of the blocks, in order: members of the outermost module lists that hold many of the parameters.
+
+    Convolutions that make states out of samples are of the stem.
+    """
     total = sum(parameter.numel() for name, parameter in model.named_parameters() if name.startswith(prefix)) or 1
     found: list[str] = []
     for path, module in model.named_modules():
         if not path.startswith(prefix) or not isinstance(module, nn.ModuleList) or _predicts(f"{path}.", prefix):
             continue
-        if any(path.startswith(f"{block}.") for block in found):
+        if "feature_extractor" in path or any(path.startswith(f"{block}.") for block in found):
             continue
         if sum(parameter.numel() for parameter in module.parameters()) >= 0.05 * total:
             found.extend(f"{path}.{index}" for index in range(len(module)))

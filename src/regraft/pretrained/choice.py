@@ -9,7 +9,7 @@ from typing import Any, Literal
 from regraft.errors import RecipeError
 from regraft.pretrained.opening import class_of, is_backbone
 
-HEADS = ("own", "mean", "pooled", "dense", "boxes")
+HEADS = ("own", "mean", "pooled", "dense", "boxes", "frames", "heard")
 
 _TEXTS = "AutoModelForSequenceClassification"
 _CLASSES = "AutoModelForImageClassification"
@@ -18,13 +18,32 @@ _MASKS = "AutoModelForSemanticSegmentation"
 _SETS = "AutoModelForUniversalSegmentation"
 _TRANSLATIONS = "AutoModelForSeq2SeqLM"
 _LANGUAGE = "AutoModelForCausalLM"
-WRITERS = (_TRANSLATIONS, _LANGUAGE)  # whose answers are written with the head that they were trained with
+_DICTATED = "AutoModelForSpeechSeq2Seq"
+_SPELLED = "AutoModelForCTC"
+_SOUNDS = "AutoModelForAudioClassification"
+WRITERS = (_TRANSLATIONS, _LANGUAGE, _DICTATED)  # whose answers are written with the head that they were trained with
 
 # The head that is grafted where an auto class has no model of the family.
-_GRAFTED = {_TEXTS: "mean", _CLASSES: "pooled", _BOXES: "boxes", _MASKS: "dense", _SETS: "dense"}
+_GRAFTED = {
+    _TEXTS: "mean",
+    _CLASSES: "pooled",
+    _BOXES: "boxes",
+    _MASKS: "dense",
+    _SETS: "dense",
+    _SPELLED: "frames",
+    _SOUNDS: "heard",
+}
 # Families of masks that are told by queries, and that need nothing but the image to tell them.
 _SET_FAMILIES = {"eomt", "eomt_dinov3", "mask2former", "maskformer"}
-_WORDS = {_TEXTS: "classes of texts", _CLASSES: "classes of images", _BOXES: "boxes", _MASKS: "masks", _SETS: "masks"}
+_WORDS = {
+    _TEXTS: "classes of texts",
+    _CLASSES: "classes of images",
+    _BOXES: "boxes",
+    _MASKS: "masks",
+    _SETS: "masks",
+    _SPELLED: "transcripts",
+    _SOUNDS: "classes of sounds",
+}
 
 
 @dataclass(frozen=True)
@@ -49,9 +68,9 @@ def choose(asked: Literal["own", "mean", "graft"], auto_class: str, settings: An
     grafted = _GRAFTED.get(auto_class)
     if auto_class in WRITERS:
         return _writer(asked, auto_class, settings, folder)
-    if asked == "mean" and grafted not in {"mean", "pooled"}:
+    if asked == "mean" and grafted not in {"mean", "pooled", "heard"}:
         raise RecipeError(
-            f"model.head = 'mean' gives one answer for the whole image, and the task asks for {_WORDS[auto_class]}",
+            f"model.head = 'mean' gives one answer for the whole input, and the task asks for {_WORDS[auto_class]}",
             fix="leave model.head out, or let it be graft",
         )
     own = own_class(auto_class, settings)
@@ -91,12 +110,18 @@ def reads_images(auto_class: str) -> bool:
     return auto_class in {_CLASSES, _BOXES, _MASKS, _SETS}
 
 
+def reads_sounds(auto_class: str) -> bool:
+    """Whether a task reads sounds."""
+    return auto_class in {_DICTATED, _SPELLED, _SOUNDS}
+
+
 def _backbone_class(auto_class: str, settings: Any, folder: Path) -> str | None:
     """The auto class that opens the family without a head, if it reads what the task gives."""
     found = next((name for name in ("AutoModel", "AutoBackbone") if class_of(settings, name) is not None), None)
     if found is None:
         return None
     kind = class_of(settings, found)
+    _require_same_sense(auto_class, kind, settings, folder)
     images = getattr(kind, "main_input_name", None) == "pixel_values"
     if images != reads_images(auto_class):
         told = "reads images; the task gives texts" if images else "does not read images alone; the task gives them"
@@ -118,9 +143,20 @@ def _writer(asked: str, auto_class: str, settings: Any, folder: Path) -> Choice:
         kind, such = {
             _TRANSLATIONS: ("encoder-decoder", "marian, t5, mt5, bart, mbart, m2m100, nllb"),
             _LANGUAGE: ("language model that reads from left to right", "gpt2, llama, qwen, smollm2-135m"),
+            _DICTATED: ("model that writes down what it hears", "whisper-tiny.en; or set task.decoder=ctc"),
         }[auto_class]
         raise RecipeError(f"model {folder} ({settings.model_type}) is no {kind}", fix=f"name one, such as {such}")
     return Choice("own", auto_class)
+
+
+def _require_same_sense(auto_class: str, kind: Any, settings: Any, folder: Path) -> None:
+    """A model hears where the task gives sounds, and only there."""
+    hears = getattr(kind, "main_input_name", None) in {"input_features", "input_values"}
+    if hears == reads_sounds(auto_class):
+        return
+    told = "reads sounds; the task gives none" if hears else "does not read sounds; the task gives them"
+    other = "speech model: whisper-tiny.en, wav2vec2, hubert" if reads_sounds(auto_class) else "model for that"
+    raise RecipeError(f"model {folder} ({settings.model_type}) {told}", fix=f"name a {other}")
 
 
 def _is_whole_detector(settings: Any) -> bool:

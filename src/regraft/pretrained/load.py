@@ -15,11 +15,12 @@ from regraft.errors import RecipeError, ResourceError
 from regraft.fingerprint import draw
 from regraft.pretrained.anatomy import Anatomy, anatomy_of, idle
 from regraft.pretrained.check import check_folder
-from regraft.pretrained.choice import WRITERS, Choice, choose, reads_images, same_choice
+from regraft.pretrained.choice import WRITERS, Choice, choose, reads_images, reads_sounds, same_choice
 from regraft.pretrained.folder import first_line, model_folder, quiet
-from regraft.pretrained.heads import GraftedBoxes, GraftedDense, MeanPooled, find_levels
+from regraft.pretrained.heads import GraftedBoxes, GraftedDense, GraftedFrames, MeanPooled, find_levels
 from regraft.pretrained.heads.dense import Grafted
 from regraft.pretrained.heads.pyramid import look, trial_image
+from regraft.pretrained.hearing import has_tokenizer, listener_of, settle_hearing
 from regraft.pretrained.labels import first_names, keep_rows, label_sized
 from regraft.pretrained.opening import (
     annotate,
@@ -38,10 +39,14 @@ from regraft.recipe import ModelOptions
 _HEAD_FILE = "head.safetensors"
 _POSITIONS = re.compile(r"(^|\.)(wpe|position_embeddings|embed_positions)\b")
 # What a new head on images learns at, within few epochs. A head that reads the maps of a pyramid has layers between.
-_HEAD_RATES = {"own": 1e-3, "pooled": 1e-3, "dense": 5e-3, "boxes": 5e-3}
-_DROPOUT = {"mean": 0.0, "pooled": 0.0, "dense": 0.1, "boxes": 0.0}  # of a head, where nobody says
+_HEAD_RATES = {"own": 1e-3, "pooled": 1e-3, "dense": 5e-3, "boxes": 5e-3, "frames": 1e-3, "heard": 1e-3}
+_DROPOUT = {"mean": 0.0, "pooled": 0.0, "dense": 0.1, "boxes": 0.0, "frames": 0.0, "heard": 0.0}  # where nobody says
 # What a head is called in its own file, and that layer's rows are the answers.
-_OUTPUT = {"mean": "bias", "pooled": "bias", "dense": "classifier.bias", "boxes": "heatmap.bias"}
+_OUTPUT = {
+    **dict.fromkeys(("mean", "pooled", "frames", "heard"), "bias"),
+    "dense": "classifier.bias",
+    "boxes": "heatmap.bias",
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
     require_weights(folder)
     settings = settings_of(folder, auto_class)
     choice = choose(options.head, auto_class, settings, folder)
+    if reads_sounds(auto_class):
+        return _load_hearing(folder, choice, auto_class, config, options, seed=seed)
     images = reads_images(auto_class)
     kept: tuple[str, ...] = ()
     with torch.random.fork_rng(devices=[]):
@@ -127,6 +134,38 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
     processor, made_up = image_processor_of(folder, settings)
     rate = _head_rate(choice.head, auto_class, anatomy)
     return Pretrained(model, processor, anatomy, folder, choice.head, kept, rate, (*notes, *made_up))
+
+
+def _load_hearing(
+    folder: Path, choice: Choice, auto_class: str, config: Mapping[str, Any], options: ModelOptions, *, seed: int
+) -> Pretrained:
+    """A model that hears. One that spells does so in its own characters, or in those of the training texts."""
+    config = dict(config)
+    characters = config.pop("characters", ())
+    if choice.head == "own" and has_tokenizer(folder):
+        characters = ()
+    listener = listener_of(folder, texts=auto_class != "AutoModelForAudioClassification", characters=characters)
+    if auto_class == "AutoModelForCTC":
+        letters = {"vocab_size": len(listener.tokenizer), "pad_token_id": listener.tokenizer.pad_token_id}
+        config = letters if choice.head == "own" else {"ctc_blank": 0}
+    outputs = len(characters) if characters else int(config.get("num_labels", 0))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draw("head", seed))
+        own = choice.head == "own"
+        model, new = open_folder(folder, choice.opened_as, config if own else {}, options.dropout, settle_hearing)
+        if not own:
+            _require_base(new, folder)
+            model = _grafted(choice.head, model, outputs, _head_dropout(model, options, choice))
+            new = _head_names(model)
+            annotate(model.config, config)
+    if auto_class in WRITERS:
+        _refuse_holes(sorted(new), folder, of="")
+        settle_writing(model.eval(), listener.tokenizer, folder)
+    anatomy = anatomy_of(model.eval(), new)
+    _require_whole(anatomy, folder)
+    rate = None if not anatomy.new else _HEAD_RATES[choice.head]
+    notes = (*choice.notes, *_told_of_a_head_left(folder))
+    return Pretrained(model, listener, anatomy, folder, choice.head, head_rate=rate, notes=notes)
 
 
 def _told_of_a_head_left(folder: Path) -> tuple[str, ...]:
@@ -168,7 +207,8 @@ def reopen(folder: Path, auto_class: str, *, head: str) -> Pretrained:
     check_folder(folder)
     require_weights(folder)
     settings = settings_of(folder, auto_class)
-    opened, new = open_folder(folder, same_choice(head, auto_class, settings, folder), {}, None)
+    settle = settle_hearing if reads_sounds(auto_class) else None
+    opened, new = open_folder(folder, same_choice(head, auto_class, settings, folder), {}, None, settle)
     if reads_images(auto_class):
         allow_any_size(opened)
         new = {name for name in new if not name.endswith("num_batches_tracked")}
@@ -186,10 +226,12 @@ def reopen(folder: Path, auto_class: str, *, head: str) -> Pretrained:
                 f"model {folder}: preprocessor_config.json is missing, and images would be prepared otherwise",
                 fix="tune it again, or copy the folder again",
             )
+    elif reads_sounds(auto_class):
+        processor = listener_of(folder, texts=auto_class != "AutoModelForAudioClassification")
     else:
         processor = tokenizer_of(folder)
     if auto_class in WRITERS:
-        settle_writing(model.eval(), processor, folder)
+        settle_writing(model.eval(), getattr(processor, "tokenizer", processor), folder)
     return Pretrained(model.eval(), processor, anatomy_of(model), folder, head)
 
 
@@ -241,6 +283,8 @@ def _refuse_holes(holes: list[str], folder: Path, *, of: str = "backbone ") -> N
 def _grafted(head: str, backbone: nn.Module, outputs: int, dropout: float) -> Any:
     if head == "mean":
         return MeanPooled(backbone, outputs, dropout=dropout)
+    if head in {"frames", "heard"}:
+        return GraftedFrames(backbone, outputs, dropout=dropout, pooled=head == "heard")
     if head == "pooled":
         return MeanPooled(backbone, outputs, dropout=dropout, width=_pooled_width(backbone))
     kind = GraftedDense if head == "dense" else GraftedBoxes
@@ -259,7 +303,7 @@ def _pooled_width(backbone: nn.Module) -> int:
 
 def _head_of(model: nn.Module) -> nn.Module | None:
     """What was grafted on a backbone; None where nothing was."""
-    if isinstance(model, MeanPooled):
+    if isinstance(model, MeanPooled | GraftedFrames):
         return model.classifier
     return model.head if isinstance(model, Grafted) else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,16 @@ def _values(folder: Path) -> Any:
 
 
 def open_folder(
-    folder: Path, auto_class: str, config: Mapping[str, Any], dropout: float | None
+    folder: Path,
+    auto_class: str,
+    config: Mapping[str, Any],
+    dropout: float | None,
+    settle: Callable[[Any], None] | None = None,
 ) -> tuple[Any, set[str]]:
     """The model in fp32, and the names of its weights and buffers that the folder does not hold in this shape.
+
+    Args:
+        settle: changes the settings that it is opened with.
 
     Raises:
         RecipeError: the folder is damaged or of another kind.
@@ -70,6 +77,8 @@ def open_folder(
         with quiet():
             set_dropout(settings, dropout)
             _ask_for_all_maps(settings, auto_class)
+            if settle is not None:
+                settle(settings)
             model, report = getattr(library(), auto_class).from_pretrained(
                 folder,
                 config=settings,

@@ -73,6 +73,43 @@ TRANSLATORS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+_SPEECH = {
+    **_SIZES,
+    "conv_dim": (16, 16),
+    "conv_stride": (16, 10),
+    "conv_kernel": (20, 10),
+    "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+    "pad_token_id": 0,
+}
+_MASKED = {**_SPEECH, "feat_extract_norm": "layer", "do_stable_layer_norm": True}
+
+# Families that hear: with a decoder that writes, or with states along the sound. Whisper's window is
+# 2 s. Those with group norm cannot bear padding.
+LISTENERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "whisper": (
+        "WhisperConfig",
+        {
+            "d_model": 32,
+            **dict.fromkeys(
+                ("encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"), 2
+            ),
+            **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 64),
+            "num_mel_bins": 16,
+            "max_source_positions": 100,
+            "max_target_positions": 64,
+            **_ENDS,
+            "decoder_start_token_id": 2,
+            "begin_suppress_tokens": None,
+        },
+    ),
+    "wav2vec2": ("Wav2Vec2Config", _SPEECH),
+    "wav2vec2, masked": ("Wav2Vec2Config", _MASKED),
+    "hubert": ("HubertConfig", _SPEECH),
+}
+
+
 _PATCHES = {**_SIZES, "image_size": 32, "patch_size": 8}
 _STAGES = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]}
 _HEADS = {"num_attention_heads": [1, 2, 2, 2]}
@@ -235,6 +272,7 @@ SEGMENTERS: dict[str, tuple[str, dict[str, Any]]] = {
 _TASK_HEADS = {
     **dict.fromkeys(LANGUAGE_MODELS, "AutoModelForCausalLM"),
     **dict.fromkeys(TRANSLATORS, "AutoModelForSeq2SeqLM"),
+    "whisper": "AutoModelForSpeechSeq2Seq",
     **dict.fromkeys(DETECTORS, "AutoModelForObjectDetection"),
     **dict.fromkeys(SEGMENTERS, "AutoModelForSemanticSegmentation"),
     "mask2former": "AutoModelForUniversalSegmentation",
@@ -255,28 +293,30 @@ def tiny_model(folder: Path, *, family: str = "bert", words: Sequence[str] = (),
     Backbones have no head; detectors, segmenters and models that write have theirs.
 
     Args:
-        family: one of ``FAMILIES``, ``LANGUAGE_MODELS``, ``TRANSLATORS``, ``IMAGE_FAMILIES``, ``BACKBONES``,
-            ``DETECTORS`` or ``SEGMENTERS``.
+        family: one of ``FAMILIES``, ``LANGUAGE_MODELS``, ``TRANSLATORS``, ``LISTENERS``, ``IMAGE_FAMILIES``,
+            ``BACKBONES``, ``DETECTORS`` or ``SEGMENTERS``.
         words: what a tokenizer knows besides its special tokens.
         config: what the family's config is given on top, for example ``num_hidden_layers=4``.
     """
     stay_offline()
     import transformers
 
-    name, sizes = {**_OF_TEXTS, **IMAGE_FAMILIES, **BACKBONES, **DETECTORS, **SEGMENTERS}[family]
+    name, sizes = {**_OF_TEXTS, **LISTENERS, **IMAGE_FAMILIES, **BACKBONES, **DETECTORS, **SEGMENTERS}[family]
     processor: Any = None
     if family in FAMILIES:
         processor = _tokenizer(words, typed=family in _TYPED)
     elif family in _OF_TEXTS:
         processor = _writers_tokenizer(words, ends=family in TRANSLATORS)
-    if processor is not None:
-        sizes = {"vocab_size": len(processor), **sizes}
+    elif family in LISTENERS:
+        processor = _listener(family, words)
+    if family in {*_OF_TEXTS, "whisper"}:
+        sizes = {"vocab_size": len(getattr(processor, "tokenizer", processor)), **sizes}
     with quiet():
         settings = getattr(transformers, name)(**{**sizes, **config})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = getattr(transformers, _TASK_HEADS.get(family, "AutoModel")).from_config(settings)
-            if family not in _OF_TEXTS:
+            if family not in {*_OF_TEXTS, *LISTENERS}:
                 _settle_statistics(model, side_of_images(settings))
         model.save_pretrained(folder)
         (processor or _image_processor(settings)).save_pretrained(folder)
@@ -369,3 +409,17 @@ def _writers_tokenizer(words: Sequence[str], *, ends: bool) -> Any:
         chat_template=_CHAT,
         model_input_names=["input_ids", "attention_mask"],
     )
+
+
+def _listener(family: str, words: Sequence[str]) -> Any:
+    """A feature extractor, and for Whisper a tokenizer of words."""
+    import transformers
+
+    from regraft.pretrained.hearing import Listener
+
+    extractors: Any = transformers
+    if family == "whisper":
+        extractor = extractors.WhisperFeatureExtractor(feature_size=16, chunk_length=2)
+        return Listener(extractor, _writers_tokenizer(words, ends=True))
+    masked = family.endswith("masked")
+    return Listener(extractors.Wav2Vec2FeatureExtractor(sampling_rate=8000, return_attention_mask=masked))

@@ -11,7 +11,12 @@ https://arxiv.org/abs/2106.06103. transformers' VITS speaks and does not learn.
                                           └───▶ decoder ──▶ wave ◀── mel, discriminators
 
 A published voice may lack the posterior encoder and the half of the duration predictor that only learning uses; here
-both then begin anew. All random numbers are torch's.
+both then begin anew. As long as the voice is frozen the posterior encoder is taught by the voice itself: it hears what
+the voice says of the texts, and is to find the z it was made of. That is the sleep phase of Hinton et al., The
+Wake-Sleep Algorithm for Unsupervised Neural Networks, 1995, https://doi.org/10.1126/science.7761831; it takes the place
+of the KL term, which would teach an encoder that knows nothing to say nothing.
+
+All random numbers are torch's.
 """
 
 from __future__ import annotations
@@ -72,7 +77,8 @@ class VitsTraining(nn.Module):
             )
         predictor = self.backbone.duration_predictor
         complete = not config.use_stochastic_duration_prediction or hasattr(predictor, "post_flows")
-        self.posterior_encoder = None if self.backbone.posterior_encoder is not None else VitsPosteriorEncoder(config)
+        own = self.backbone.posterior_encoder
+        self.posterior_encoder: Any = VitsPosteriorEncoder(config) if own is None else None
         self.duration_posterior = None if complete else DurationPosterior(config)
         self.discriminators = Discriminators(discriminator_channels) if discriminator_channels else None
         self.backbone.text_encoder.encoder.layerdrop = 0.0  # it would be drawn from numpy's numbers
@@ -105,7 +111,8 @@ class VitsTraining(nn.Module):
             [batch]; ``spoken`` and ``real`` [batch, samples], a slice of what was decoded and of the recording, with
             ``spoken_mel`` and ``real_mel`` [batch, mels, frames]. With discriminators, of each ``i`` and layer ``j``:
             ``scores_of_real.i``, ``scores_of_spoken.i`` (no gradient to the voice), ``scores_for_voice.i`` (no
-            gradient to the discriminator), ``features_of_real.i.j``, ``features_for_voice.i.j``.
+            gradient to the discriminator), ``features_of_real.i.j``, ``features_for_voice.i.j``. Where the posterior
+            encoder is new and the voice is frozen, ``dream_nll`` [batch].
         """
         token_mask = attention_mask.unsqueeze(1).to(spectrogram.dtype)
         frame_mask = _mask(frames, spectrogram.shape[-1]).unsqueeze(1).to(spectrogram.dtype)
@@ -136,7 +143,22 @@ class VitsTraining(nn.Module):
             "tokens": attention_mask.sum(1),
             "duration_nll": self._duration_nll(text.last_hidden_state.transpose(1, 2), token_mask, durations),
         }
+        if self.posterior_encoder is not None and not _learns(self.backbone):
+            output["dream_nll"] = self._dream_nll(input_ids, attention_mask)
         return output | self._decoded(z * frame_mask, frames, waveform)
+
+    def _dream_nll(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """[batch]: how unlikely z is to the posterior encoder that hears what the voice made of it, a frame."""
+        with torch.no_grad():
+            spoken = self.backbone(input_ids, attention_mask=attention_mask)
+            frames = spoken.sequence_lengths // hop_length(self.config)
+            z = spoken.spectrogram.float()
+            mask = _mask(frames, z.shape[-1]).unsqueeze(1)
+            waveform = spoken.waveform.float() * _mask(spoken.sequence_lengths, spoken.waveform.shape[-1])
+            heard = linear_spectrogram(waveform, self.config)
+        _, mean, log_std = (x.float() for x in self.posterior_encoder(heard, mask.to(heard.dtype)))
+        nll: Tensor = 0.5 * math.log(2 * math.pi) + log_std + 0.5 * (z - mean).square() * torch.exp(-2 * log_std)
+        return torch.where(mask, nll, 0).sum((1, 2)) / frames
 
     def _duration_nll(self, hidden: Tensor, mask: Tensor, durations: Tensor) -> Tensor:
         """[batch]: how unlikely the durations are; the text encoder does not learn from it, as in the paper."""
@@ -203,6 +225,11 @@ def kl_loss(output: Output) -> Tensor:
     return torch.where(mask, kl, 0).sum((1, 2)) / output["frames"]
 
 
+def dream_loss(output: Output) -> Tensor:
+    """[batch]: how unlikely z is to the posterior encoder that hears what the frozen voice made of it, a frame."""
+    return output["dream_nll"]
+
+
 def duration_loss(output: Output) -> Tensor:
     """[batch]: how unlikely the durations of the alignment are, a token; equation 7."""
     return output["duration_nll"] / output["tokens"]
@@ -232,9 +259,11 @@ def vits_loss(
 ) -> Tensor:
     """[batch]: the sum of all, weighted as the paper's code weights them; equation 11, and equation 8 in the same sum.
 
-    The discriminators' part and the voice's share no gradient, so one step serves both.
+    The discriminators' part and the voice's share no gradient, so one step serves both. While the voice is frozen its
+    dreams stand for the KL term.
     """
-    loss = mel * mel_loss(output) + kl * kl_loss(output) + duration * duration_loss(output)
+    posterior = dream_loss(output) if "dream_nll" in output else kl_loss(output)
+    loss = mel * mel_loss(output) + kl * posterior + duration * duration_loss(output)
     if "scores_of_real.0" in output:
         loss = loss + generator_loss(output) + features * feature_loss(output) + discriminator_loss(output)
     return loss
@@ -415,6 +444,10 @@ def _those(output: Output, prefix: str) -> list[Tensor]:
 
 def _sum(parts: Iterator[Tensor]) -> Tensor:
     return torch.stack(list(parts)).sum(0)
+
+
+def _learns(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
 
 
 def _mask(lengths: Tensor, most: int) -> Tensor:

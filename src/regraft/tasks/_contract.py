@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from regraft.data.example import BadRow, Column, Example
 from regraft.fingerprint import encoded_id
+from regraft.pretrained.glimpse import Glimpse
 
-Kind = Literal["classes", "labels", "numbers", "boxes", "masks", "translations", "completions", "passages"]
+Kind = Literal["classes", "labels", "numbers", "boxes", "masks", "translations", "completions", "passages",
+               "transcripts"]  # fmt: skip
 Encoded = dict[str, Any]
 Output = Mapping[str, Tensor]
 
@@ -73,6 +75,7 @@ class Inputs(ABC):
     """How a task reads what it is asked about: text, an image, a sound. ``wanted`` is what it is called."""
 
     wanted: ClassVar[str] = "a text"
+    alone: ClassVar[bool] = False  # whether stored rows are computed one example at a time: of many lengths
 
     def is_one(self, value: Any) -> bool:
         """Whether a value from Python is one input by itself, and not several of them."""
@@ -97,6 +100,10 @@ class Inputs(ABC):
     @abstractmethod
     def length(self, encoded: Encoded) -> int:
         """The length of an encoded example, in the unit of ``training.max_tokens``."""
+
+    def alike(self, encoded: Sequence[Encoded]) -> bool:  # noqa: ARG002
+        """Whether only examples of equal length may be computed together, since padding would change what is said."""
+        return False
 
     @abstractmethod
     def remarks(self, encoded: Sequence[Encoded], processor: Any, config: Any) -> list[str]:
@@ -216,17 +223,27 @@ class Task(ABC):
         """All columns it reads from a table."""
         return (*self.inputs.columns(), self.targets.column(label_separator=label_separator))
 
-    def settled(self, header: Callable[[], Sequence[str]], named: Mapping[str, str]) -> Task:  # noqa: ARG002
-        """The task with those options filled in that the columns of a table decide.
+    def settled(
+        self,
+        header: Callable[[], Sequence[str]],  # noqa: ARG002
+        named: Mapping[str, str],  # noqa: ARG002
+        model: Glimpse,  # noqa: ARG002
+    ) -> Task:
+        """The task with those options filled in that the columns of a table, or the model, decide.
 
         Args:
             header: reads the names of the columns.
             named: which column is what, as far as the recipe says.
+            model: what can be told of the model before it is opened.
 
         Raises:
             DataError: they do not say enough.
         """
         return self
+
+    def unfit(self, examples: Sequence[Example], answers: Answers) -> list[BadRow]:
+        """The examples that cannot be learned from, or whose target is not among the answers."""
+        return self.targets.unfit(examples, answers)
 
     def rows(
         self, examples: Sequence[Example], answers: Answers, processor: Any, config: Any

@@ -23,6 +23,9 @@ from regraft.tasks._contract import Answers, Encoded, Kind, Loss, Output, Target
 from regraft.tasks._text import parse_text
 
 IGNORED = -100  # the label of what is not to be learned: padding, and what the model was asked
+# Families whose decoder starts with the last token of what it is to write: the language, or the end.
+_WRAPPED = {"mbart"}
+_STARTING = 4  # tokens at most with which a transcript of Whisper begins
 _BESIDE = 2  # numbers beside the tokens in what is kept of an example
 _TRANSLATION = ("translation", "target_text", "translated", "output", "tgt", "译文", "翻译")
 
@@ -179,6 +182,12 @@ def token_losses(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> T
     return torch.zeros(labels.shape, device=losses.device).masked_scatter(learned, losses)
 
 
+def shifted(labels: Sequence[int], config: Any) -> list[int]:
+    """What a decoder reads while it learns to write ``labels``: one token later, behind the one that it starts with."""
+    first = labels[-1] if config.model_type in _WRAPPED and labels else config.decoder_start_token_id
+    return [first, *labels[:-1]]
+
+
 def padded(rows: Sequence[Sequence[int]], fill: int, *, left: bool = False, size: int = 0) -> Tensor:
     """int64 [n, longest]: rows of different lengths, ``fill`` behind them, or before them with ``left``."""
     size = max(size, *(len(row) for row in rows))
@@ -200,9 +209,15 @@ def generated(model: Any, inputs: Mapping[str, Tensor], writing: Writing, **more
     from regraft.pretrained.folder import quiet
 
     options = writing.options()
-    begun = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+    places = getattr(model.config, "max_target_positions", None)  # of Whisper, which is strict about it
+    if places is not None:
+        options["max_new_tokens"] = min(writing.max_new_tokens, places - _STARTING)
     with quiet(), torch.no_grad():
-        found: Tensor = model.generate(**inputs, **options, use_cache=True, **more)[:, begun:]
+        found: Tensor = model.generate(**inputs, **options, use_cache=True, **more)
+    if not model.config.is_encoder_decoder:
+        found = found[:, inputs["input_ids"].shape[1] :]
+    elif bool((found[:, 0] == model.config.decoder_start_token_id).all()):  # Whisper has taken it off already
+        found = found[:, 1:]
     ends = _ends(model)
     ended = torch.isin(found, ends.to(found.device))
     behind = ended.cumsum(1) - ended.long() > 0

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from regraft.data.example import Column, Example
 from regraft.errors import DataError, RecipeError
+from regraft.pretrained.glimpse import Glimpse
 from regraft.tasks._contract import Answers, Batch, Encoded, Kind
 from regraft.tasks._language import COLUMNS, Format, LanguageInputs, LanguageTargets, packed, parse_written
 from regraft.tasks._writing import Writing, WritingTask
@@ -69,7 +70,12 @@ class TextGeneration(WritingTask):
         completion = Column("completion", "target", parse_written, COLUMNS["completion"])
         return (*self.inputs.columns(), *([completion] if self.chosen == "completion" else []))
 
-    def settled(self, header: Callable[[], Sequence[str]], named: Mapping[str, str]) -> TextGeneration:
+    def settled(
+        self,
+        header: Callable[[], Sequence[str]],
+        named: Mapping[str, str],
+        model: Glimpse,  # noqa: ARG002
+    ) -> TextGeneration:
         if self.format != "auto":
             return self
         names = header()

@@ -13,11 +13,9 @@ from regraft.data.example import Column, Example
 from regraft.errors import RecipeError
 from regraft.tasks._contract import Answers, Encoded
 from regraft.tasks._text import TextInputs, parse_text
-from regraft.tasks._writing import TextTargets, Writing, WritingTask, padded
+from regraft.tasks._writing import TextTargets, Writing, WritingTask, padded, shifted
 
 _SOURCE = ("text", "source_text", "src", "sentence", "input", "original", "原文", "源文", "文本")
-# Families whose decoder starts with the last token of what it is to write: the language, or the end.
-_WRAPPED = {"mbart"}
 
 
 @dataclass(frozen=True)
@@ -107,12 +105,6 @@ class SourceInputs(TextInputs):
     def key(self, encoded: Encoded) -> bytes:
         """Of what the encoder reads: what is written from it is not in it."""
         return super().key({name: encoded[name] for name in ("input_ids", "attention_mask")})
-
-
-def shifted(labels: Sequence[int], config: Any) -> list[int]:
-    """What a decoder reads while it learns to write ``labels``: one token later, behind the one that it starts with."""
-    first = labels[-1] if config.model_type in _WRAPPED and labels else config.decoder_start_token_id
-    return [first, *labels[:-1]]
 
 
 def code(processor: Any, language: str) -> int:

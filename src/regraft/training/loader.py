@@ -23,7 +23,8 @@ class Rows:
     Where they are augmented, ``views`` holds them in as many views as there are, one view after the other, and a
     position counts through all of them; every epoch reads one view.
 
-    ``limit`` is the largest length that the model takes; 0 where lengths are not to be rounded.
+    ``limit`` is the largest length that the model takes; 0 where lengths are not to be rounded. ``alike``: whether only
+    examples of equal length may be computed together.
     """
 
     examples: Sequence[Example]
@@ -32,6 +33,7 @@ class Rows:
     lengths: Sequence[int]
     limit: int = 0
     views: Sequence[Encoded] = ()
+    alike: bool = False
 
     @property
     def seen(self) -> Sequence[Encoded]:
@@ -56,6 +58,7 @@ class Rows:
             values=[self.values[place] for place in places],
             lengths=[self.lengths[place] for place in places],
             limit=self.limit,
+            alike=self.alike,
             views=[self.views[first + place] for first in range(0, len(self.views), count) for place in places],
         )
 

@@ -254,7 +254,11 @@ class Loop:
         m, options = self._m, self._m.options
         epoch = sum(phase.epochs for phase in m.phases[: self.state.phase]) + self.state.epoch
         batches = step_batches(m.rows.ids, m.rows.lengths, seed=m.seed, epoch=epoch, batch_size=options.batch_size)
-        limits = {"accumulation": options.accumulation, "max_tokens": options.max_tokens}
+        limits: dict[str, Any] = {
+            "accumulation": options.accumulation,
+            "max_tokens": options.max_tokens,
+            "alike": m.rows.alike,
+        }
         cut = [
             [m.rows.in_epoch(places, epoch) for places in passes(batch, m.rows.lengths, **limits)]
             for batch in batches[self.state.batch :]

@@ -2,6 +2,7 @@
 
 from regraft.pretrained.heads.boxes import BoxesHead, GraftedBoxes
 from regraft.pretrained.heads.dense import DenseHead, GraftedDense, Neck
+from regraft.pretrained.heads.frames import GraftedFrames
 from regraft.pretrained.heads.pooled import MeanPooled, encoder_of, mean_pool, pooled_features
 from regraft.pretrained.heads.pyramid import Level, Pyramid, find_levels
 
@@ -10,6 +11,7 @@ __all__ = [
     "DenseHead",
     "GraftedBoxes",
     "GraftedDense",
+    "GraftedFrames",
     "Level",
     "MeanPooled",
     "Neck",

@@ -71,8 +71,21 @@ def encoder_of(model: nn.Module) -> Any:
     return backbone
 
 
+def state_mask(model: nn.Module, mask: Tensor | None, states: int) -> Tensor | None:
+    """Which states of an encoder are of the sound and not of padding, [batch, states]; None where all are."""
+    if mask is None or mask.shape[1] == states:
+        return mask
+    shorter = getattr(model.base_model, "_get_feature_vector_attention_mask", None)
+    if shorter is None:
+        return None
+    found: Tensor = shorter(states, mask)
+    return found
+
+
 @torch.no_grad()
 def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
     """What a probe sees: the mean of the backbone's last hidden states, [batch, width], in fp32."""
     output = encoder_of(model)(**inputs)
-    return mean_pool(output.last_hidden_state, inputs.get("attention_mask"))
+    hidden = output.last_hidden_state
+    mask = inputs.get("attention_mask")
+    return mean_pool(hidden, state_mask(model, mask, hidden.shape[1]) if hidden.dim() == 3 else mask)
