@@ -293,6 +293,30 @@ def test_each_loss_reaches_what_it_should() -> None:
     }
 
 
+def test_as_long_as_the_voice_is_frozen_the_posterior_encoder_learns_from_what_it_says() -> None:
+    model, batch = training(), examples(20, 12)
+    assert "dream_nll" not in model(**batch)
+    found = learning(model, *NEW)(**batch)
+    assert found["dream_nll"].shape == (2,)
+    assert touched(model, vits.dream_loss(found)) == {"posterior_encoder"}
+
+
+def test_dreams_that_are_understood_are_likely() -> None:
+    model = learning(training(), *NEW).train()
+    model.backbone.eval()
+    batch = examples(20, 12)
+    optimizer = torch.optim.AdamW(model.posterior_encoder.parameters(), lr=1e-2)
+    curve = []
+    for step in range(40):
+        torch.manual_seed(step)
+        loss = vits.dream_loss(model(**batch)).mean()
+        curve.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert curve[-1] < curve[0] - 1
+
+
 def test_with_a_frozen_voice_only_what_is_new_learns() -> None:
     model = learning(training(), *NEW)
     assert touched(model, vits_loss(model(**examples(20, 12)))) == NEW

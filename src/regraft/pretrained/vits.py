@@ -21,6 +21,7 @@ All random numbers are torch's.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -57,6 +58,8 @@ class VitsTraining(nn.Module):
 
     Args:
         segment: frames of each example that are decoded; a random slice, for decoding is the dearest part.
+        posterior_layers: the depth of a new posterior encoder, where it is not to be the config's (16, the paper's): it
+            costs as much as all the rest, and is thrown away in the end.
         discriminator_channels: the width of the discriminators (the paper's is 32); 0 for none.
 
     Raises:
@@ -65,7 +68,14 @@ class VitsTraining(nn.Module):
 
     base_model_prefix = "backbone"
 
-    def __init__(self, backbone: VitsModel, *, segment: int = 32, discriminator_channels: int = 0) -> None:
+    def __init__(
+        self,
+        backbone: VitsModel,
+        *,
+        segment: int = 32,
+        posterior_layers: int | None = None,
+        discriminator_channels: int = 0,
+    ) -> None:
         super().__init__()
         self.backbone: Any = backbone
         self.segment = segment
@@ -78,7 +88,7 @@ class VitsTraining(nn.Module):
         predictor = self.backbone.duration_predictor
         complete = not config.use_stochastic_duration_prediction or hasattr(predictor, "post_flows")
         own = self.backbone.posterior_encoder
-        self.posterior_encoder: Any = VitsPosteriorEncoder(config) if own is None else None
+        self.posterior_encoder: Any = _posterior_encoder(config, posterior_layers) if own is None else None
         self.duration_posterior = None if complete else DurationPosterior(config)
         self.discriminators = Discriminators(discriminator_channels) if discriminator_channels else None
         self.backbone.text_encoder.encoder.layerdrop = 0.0  # it would be drawn from numpy's numbers
@@ -151,13 +161,13 @@ class VitsTraining(nn.Module):
         """[batch]: how unlikely z is to the posterior encoder that hears what the voice made of it, a frame."""
         with torch.no_grad():
             spoken = self.backbone(input_ids, attention_mask=attention_mask)
-            frames = spoken.sequence_lengths // hop_length(self.config)
-            z = spoken.spectrogram.float()
+            frames: Tensor = spoken.sequence_lengths // hop_length(self.config)
+            z: Tensor = spoken.spectrogram.float()
             mask = _mask(frames, z.shape[-1]).unsqueeze(1)
             waveform = spoken.waveform.float() * _mask(spoken.sequence_lengths, spoken.waveform.shape[-1])
             heard = linear_spectrogram(waveform, self.config)
         _, mean, log_std = (x.float() for x in self.posterior_encoder(heard, mask.to(heard.dtype)))
-        nll: Tensor = 0.5 * math.log(2 * math.pi) + log_std + 0.5 * (z - mean).square() * torch.exp(-2 * log_std)
+        nll = 0.5 * math.log(2 * math.pi) + log_std + 0.5 * (z - mean).square() * torch.exp(-2 * log_std)
         return torch.where(mask, nll, 0).sum((1, 2)) / frames
 
     def _duration_nll(self, hidden: Tensor, mask: Tensor, durations: Tensor) -> Tensor:
@@ -422,6 +432,12 @@ def _bands(bins: int, rate: int) -> Tensor:
 
 
 # ---------------------------------------------------------------------------------------------------- small things
+
+
+def _posterior_encoder(config: Any, layers: int | None) -> VitsPosteriorEncoder:
+    changed = copy.copy(config)
+    changed.posterior_encoder_num_wavenet_layers = layers or config.posterior_encoder_num_wavenet_layers
+    return VitsPosteriorEncoder(changed)
 
 
 def _judged(discriminators: Discriminators, real: Tensor, spoken: Tensor) -> dict[str, Tensor]:
