@@ -112,6 +112,14 @@ def test_truths_that_surprise_come_by_their_perplexity(tmp_path: Path) -> None:
     assert found == sorted(found, reverse=True)
 
 
+def test_a_truth_that_was_found_in_the_end_is_no_mistake(tmp_path: Path) -> None:
+    page = write_report(write_text_run(tmp_path / "run", "transcripts", rows=40)).read_text(encoding="utf-8")
+    shown = section(page, "mistakes")
+    assert "surprised the model most" in shown
+    assert "heard ✓" not in shown
+    assert "heard ✓" in section(page, "samples")
+
+
 def test_where_no_model_was_asked_there_is_no_perplexity(tmp_path: Path) -> None:
     run = write_text_run(tmp_path / "run", "transcripts", rows=4)
     change(run, loss=pa.nulls(4, pa.float64()))

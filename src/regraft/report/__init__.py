@@ -3,6 +3,8 @@
     material      reads the run folder; whatever is missing or damaged is named and left out
     sections/     one file a section: ``render(material) -> Section | None``; a new one is found by its file
     blocks        what a section is made of: figures, tables, facts, quotes
+    gallery       examples with pictures or players; writings: those with texts, and differences: what differs in them
+    album         small copies of images to show, and recordings: short copies of sounds to play
     figures       matplotlib figures as SVG that takes its colours from the page
     words         numbers and metrics in words, and characters that must not act made visible
     page, card    report.html and model/README.md

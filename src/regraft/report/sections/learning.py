@@ -82,7 +82,8 @@ def _validation(material: Material, validations: list[dict[str, Any]]) -> list[F
         for x, y in chosen:
             axes.plot([x], [y], "o", color=SECOND, markersize=11, alpha=0.35)
             late = x > (points[0][0] + points[-1][0]) / 2
-            offset, side = ((-7, 7), "right") if late else ((6, -14), "left")
+            above = y >= points[0][1]  # the line comes from the other side
+            offset, side = ((-7, 7 if above else -14), "right") if late else ((6, -14), "left")
             axes.annotate(f"best {number(y)}", (x, y), offset, textcoords="offset points", ha=side, fontsize=9)
         axes.margins(x=0.12, y=0.25)
         axes.set(xlabel="epoch", ylabel=f"validation {lowered(title)}")

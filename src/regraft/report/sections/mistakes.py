@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -116,7 +117,7 @@ def _of_boxes(material: Material, table: pa.Table) -> _Worst:
 def _of_texts(material: Material, table: pa.Table) -> Section | None:
     """First the answers that are furthest off, then the truths that surprised the model, which may be wrong."""
     far = _furthest(material, table)
-    surprising = [row for row in _surprising(table) if row not in far][:_MOST_TEXTS]
+    surprising = list(islice((row for row in _surprising(table) if _still(material, row, far)), _MOST_TEXTS))
     part = f" Of {_MOST_READ:,} that were compared." if len(table) > _MOST_READ else ""
     blocks: list[Block] = []
     if far:
@@ -136,6 +137,12 @@ def _of_texts(material: Material, table: pa.Table) -> Section | None:
         )
     title = "What surprises it most" if material.kind == "passages" else "Where it is furthest off"
     return Section("mistakes", title, blocks) if blocks else None
+
+
+def _still(material: Material, row: int, shown: Sequence[int]) -> bool:
+    """Whether a row is still to be shown: it was not yet, and the model did not find the truth in the end."""
+    found = compared(material, row_of(material, row))
+    return row not in shown and (found is None or found.apart > 0)
 
 
 def _furthest(material: Material, table: pa.Table) -> list[int]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
+from matplotlib.ticker import MaxNLocator
 
 from regraft.report.blocks import Bar, Block, Cell, Figure, Section, Table
 from regraft.report.differences import Compared
@@ -85,8 +86,8 @@ def _hill(losses: Sequence[float], unit: str) -> Markup:
         axes.hist(losses, bins=min(31, max(5, len(losses) // 8)), color=FIRST, alpha=0.7)
         axes.axvline(middle, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
         axes.annotate(
-            f"half below {number(math.exp(middle))}", (middle, 1), (4, -10), xycoords=("data", "axes fraction"),
-            textcoords="offset points", color=INK,
+            f"half below {number(math.exp(middle))}", (middle, 1), (0, 3), xycoords=("data", "axes fraction"),
+            textcoords="offset points", ha="left" if 2 * middle < sum(ends) else "right", color=INK,
         )  # fmt: skip
         ticks = _ticks(*ends)
         axes.set_xticks([math.log(tick) for tick in ticks], [f"{tick:,g}" for tick in ticks])
@@ -97,11 +98,14 @@ def _hill(losses: Sequence[float], unit: str) -> Markup:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round perplexities between two losses, at most seven."""
-    powers = range(math.floor(low / math.log(10)), math.ceil(high / math.log(10)) + 1)
-    steps: tuple[float, ...] = (1, 2, 5) if high - low < 5 else (1,)
-    inside = [step * 10.0**power for power in powers for step in steps]
-    inside = [tick for tick in inside if low <= math.log(tick) <= high]
+    """Round perplexities between two losses, about six."""
+    low, high = min(low, 300.0), min(high, 300.0)
+    if high - low < math.log(10):
+        found = MaxNLocator(6).tick_values(math.exp(low), math.exp(high))
+    else:
+        powers = range(math.floor(low / math.log(10)), math.ceil(high / math.log(10)) + 1)
+        found = [step * 10.0**power for power in powers for step in ((1, 2, 5) if high - low < 5 else (1,))]
+    inside = [float(tick) for tick in found if tick > 0 and low <= math.log(tick) <= high]
     return inside[:: max(1, -(-len(inside) // 7))]
 
 
