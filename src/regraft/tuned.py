@@ -64,9 +64,12 @@ class Tuned:
         waiting = enumerate(inputs, start=1)
         while chunk := list(islice(waiting, _CHUNK)):
             read = [self.parsed(item, number) for number, item in chunk]
-            encoded = self.task.inputs.encode(read, self.pretrained.processor, self.pretrained.config)
-            scores = self.scores(self.outputs(encoded, batch_size=batch_size))
-            yield from (self.task.targets.answer(row, self.answers, of) for row, of in zip(scores, read, strict=True))
+            pieces = [self.task.pieces(values) for values in read]
+            parts = [part for of_one in pieces for part in of_one]
+            encoded = self.task.inputs.encode(parts, self.pretrained.processor, self.pretrained.config)
+            scores = iter(self.scores(self.outputs(encoded, batch_size=batch_size)))
+            for of_one in pieces:
+                yield self.task.joined([self.task.targets.answer(next(scores), self.answers, part) for part in of_one])
 
     def writing(self, **options: Any) -> Tuned:
         """The same model that writes in another way.

@@ -11,16 +11,19 @@ from regraft.recipe import TaskOptions
 from regraft.strategies import strategy_names
 from regraft.tasks import Task, WritingTask, make_task, task_names
 from regraft.tasks._images import ImageTask
+from regraft.tasks._sounds import SoundTask
 from regraft.testing import (
     DETECTORS,
     FAMILIES,
     IMAGE_FAMILIES,
     LANGUAGE_MODELS,
+    LISTENERS,
     SEGMENTERS,
     TRANSLATORS,
     WORDS,
     tiny_model,
     toy_images,
+    toy_sounds,
     toy_table,
 )
 
@@ -31,6 +34,7 @@ _TABLES = {
     "target": ("translations",),
     None: ("completions", "conversations", "passages"),  # a language model's, which tells by the columns
 }
+_SOUNDS = {"label": ("classes",), "text": ("transcripts",)}
 _IMAGES = {"label": ("classes", "labels"), "score": ("numbers",), "objects": ("boxes",), "mask": ("masks",)}
 
 
@@ -48,6 +52,8 @@ class Cell:
         object.__setattr__(self, "family", self.family or self._usual_family())
 
     def _usual_family(self) -> str:
+        if self.of_sounds:
+            return "whisper"
         if self.writes:
             return "gpt2-lm" if self.table in _TABLES[None] else "marian"
         return "vit" if self.of_images else "bert"
@@ -63,6 +69,11 @@ class Cell:
         return isinstance(self.made, ImageTask)
 
     @property
+    def of_sounds(self) -> bool:
+        """Whether it reads sounds."""
+        return isinstance(self.made, SoundTask)
+
+    @property
     def writes(self) -> bool:
         """Whether its answers are texts."""
         return isinstance(self.made, WritingTask)
@@ -75,7 +86,7 @@ def tables_of(task: str) -> tuple[str, ...]:
     """The tables that a task can learn from."""
     made = make_task(TaskOptions(name=task))
     target = next((column.name for column in made.columns() if column.role == "target"), None)
-    tables = _IMAGES if isinstance(made, ImageTask) else _TABLES
+    tables = _IMAGES if isinstance(made, ImageTask) else _SOUNDS if isinstance(made, SoundTask) else _TABLES
     assert target in tables, f"{task} reads a target {target!r}: add a table for it to regraft.testing and here"
     return tables[target]
 
@@ -98,13 +109,17 @@ BY_FAMILY = [
     *(Cell("image-segmentation", "masks", s, family) for family in SEGMENTERS for s in ("full", "top-layers")),
     *(Cell("translation", "translations", s, family) for family in TRANSLATORS for s in ("full", "top-layers")),
     *(Cell("text-generation", "completions", s, family) for family in LANGUAGE_MODELS for s in ("full", "top-layers")),
+    *(Cell("automatic-speech-recognition", "transcripts", s, f) for f in LISTENERS for s in ("full", "top-layers")),
+    *(Cell("audio-classification", "classes", s, family) for family in LISTENERS for s in ("full", "linear-probe")),
 ]
 BY_HEAD = [
     *(
         Cell(task, table, head="mean")
         for task, table in TABLES
-        if not (Cell(task, table).of_images or Cell(task, table).writes)
+        if not (Cell(task, table).of_images or Cell(task, table).writes or Cell(task, table).of_sounds)
     ),
+    *(Cell("automatic-speech-recognition", "transcripts", "linear-probe", family, "graft") for family in LISTENERS),
+    *(Cell("audio-classification", "classes", "full", family, "graft") for family in LISTENERS),
     *(Cell("text-classification", "classes", "top-layers", family, "mean") for family in FAMILIES),
 ]
 CELLS = list(dict.fromkeys([*BY_TASK, *BY_FAMILY, *BY_HEAD]))
@@ -140,6 +155,7 @@ class Runs:
         """A recipe that takes a fraction of a second."""
         options = {"n": 1} if cell.strategy == "top-layers" else {}
         varied = {"augmentation": {"policy": "light", "geometry": cell.table != "numbers"}} if cell.of_images else {}
+        varied = {"augmentation": "light"} if cell.of_sounds else varied
         return make_recipe(
             {
                 "task": cell.task,
@@ -156,6 +172,9 @@ class Runs:
 
     def table(self, cell: Cell) -> Path:
         """The table that a cell learns from."""
+        if cell.of_sounds:
+            folder = self.folder / "sounds" / cell.table
+            return folder if folder.exists() else toy_sounds(folder, kind=cell.table, sounds=40)
         if not cell.of_images:
             file = self.folder / f"{cell.table}.jsonl"
             return file if file.exists() else toy_table(file, kind=cell.table)
@@ -169,5 +188,5 @@ class Runs:
 
     def model(self, family: str) -> Path:
         """A pretrained model of a family."""
-        folder = self.folder / "models" / family
+        folder = self.folder / "models" / family.replace(", ", "-")
         return folder if folder.exists() else tiny_model(folder, family=family, words=WORDS)

@@ -241,6 +241,14 @@ class Task(ABC):
         """
         return self
 
+    def pieces(self, inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """An input in the parts that a prediction asks about one by one: usually itself."""
+        return [inputs]
+
+    def joined(self, answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The answer to an input, from those to its parts."""
+        return answers[0]
+
     def unfit(self, examples: Sequence[Example], answers: Answers) -> list[BadRow]:
         """The examples that cannot be learned from, or whose target is not among the answers."""
         return self.targets.unfit(examples, answers)

@@ -301,6 +301,15 @@ class SoundTask(Task):
     def unfit(self, examples: Sequence[Example], answers: Answers) -> list[BadRow]:
         return [*self.inputs.unfit(examples), *super().unfit(examples, answers)]
 
+    def pieces(self, inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        sound, longest = inputs["audio"], self.inputs.longest
+        if sound.seconds > longest:
+            raise RecipeError(
+                f"a sound lasts {sound.seconds:.1f} s; the model was tuned on at most {longest:g}",
+                fix="cut it into pieces, or tune with a larger task.max_seconds",
+            )
+        return [inputs]
+
     def views(
         self,
         encoded: Sequence[Encoded],
@@ -373,3 +382,26 @@ def spectrograms(rows: Sequence[Encoded], inputs: SoundInputs, *, columns: int) 
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
+
+
+def cut_at_pauses(sound: Any, longest: float) -> list[Any]:
+    """A sound in parts of at most so many seconds, cut where it is quietest in the last third of each."""
+    from regraft.data.sounds import LooseSound
+
+    rate = int(sound.rate)
+    samples = sound.samples(rate)
+    most, parts = int(longest * rate), []
+    while len(samples) > most:
+        place = most * 2 // 3 + _quietest(samples[most * 2 // 3 : most], rate)
+        parts.append(samples[:place])
+        samples = samples[place:]
+    return [
+        LooseSound(part, rate, 1, float(np.abs(part).max(initial=0.0)), 0.0) for part in [*parts, samples] if len(part)
+    ]
+
+
+def _quietest(samples: Samples, rate: int) -> int:
+    """The middle of the quietest fifth of a second."""
+    width = max(1, min(len(samples), rate // 5))
+    energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    return int(np.argmin(energy[width:] - energy[:-width])) + width // 2

@@ -15,7 +15,7 @@ from regraft.errors import RecipeError
 from regraft.pretrained.glimpse import Glimpse
 from regraft.tasks._contract import Answers, Encoded, Task
 from regraft.tasks._ctc import CtcTargets, SpelledInputs, spelled
-from regraft.tasks._sounds import SoundInputs, SoundTask
+from regraft.tasks._sounds import SoundInputs, SoundTask, cut_at_pauses
 from regraft.tasks._writing import IGNORED, TextTargets, Writing, WritingTask, shifted
 
 _SYNONYMS = ("transcription", "transcript", "sentence", "target", "label", "words", "文本", "转写", "文字")
@@ -101,6 +101,16 @@ class AutomaticSpeechRecognition(SoundTask, WritingTask):
         marks = {*tokenizer.all_special_ids} - {tokenizer.eos_token_id}
         labels = [IGNORED if token in marks else token for token in tokens]
         return {"labels": labels, "decoder_input_ids": shifted(tokens, config)}
+
+    def pieces(self, inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """A recording that is too long, cut at its pauses."""
+        sound, longest = inputs["audio"], self.inputs.longest
+        if sound.seconds <= longest:
+            return [inputs]
+        return [{**inputs, "audio": part} for part in cut_at_pauses(sound, longest)]
+
+    def joined(self, answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return {"prediction": " ".join(answer["prediction"] for answer in answers if answer["prediction"])}
 
     def looks(self, encoded: Sequence[Encoded]) -> bool:
         return self.spells or super().looks(encoded)
