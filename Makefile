@@ -8,7 +8,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 PYTEST_ARGS ?=
 # What tests look at, of all that `python -m materials --list` shows.
-MATERIALS := minilm vader efficientnet-lite0 fashion-mnist centernet-coco
+MATERIALS := minilm vader efficientnet-lite0 fashion-mnist centernet-coco bergamot-en-pt homeassistant-pt \
+  smollm2-135m-4 nlp-corpus whisper-tiny.en asterisk-en resemblyzer joe
 
 VENV := .venv
 BIN := $(VENV)/bin

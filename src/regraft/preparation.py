@@ -184,7 +184,7 @@ def augmented(rows: Rows, task: Task, recipe: Recipe, *, epochs: int) -> tuple[R
     if task.augmentation is None:
         if asked:
             raise RecipeError(
-                f"augmentation: {recipe.task.name} has none", fix="leave augmentation out; images have it"
+                f"augmentation: {recipe.task.name} has none", fix="leave augmentation out; images and sounds have it"
             )
         return rows, {}
     options = task.augmentation_of(extensions.build("augmentation", task.augmentation, asked))
