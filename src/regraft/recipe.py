@@ -41,7 +41,7 @@ class TaskOptions(OpenSection):
 class ModelOptions(Section):
     name: str = Field(
         "",
-        description="A model folder, a hub id, or a packaged model; empty for the task's own: "
+        description="A model folder, a GGUF file, a hub id, or a packaged model; empty for the task's own: "
         "minilm for classes of texts, efficientnet-lite0 for images, whisper-tiny.en for speech.",
     )
     revision: str | None = Field(None, description="The commit or tag of a hub model.")
@@ -67,7 +67,9 @@ class SplitOptions(Section):
 
 
 class DataOptions(Section):
-    train: str = Field(description="The table to learn from: csv, tsv, jsonl or parquet; of images and sounds also a folder.")
+    train: str = Field(
+        description="The table to learn from: csv, tsv, jsonl or parquet; of images and sounds also a folder."
+    )
     validation: str | None = Field(None, description="A table to choose the best epoch by; else a part of train.")
     test: str | None = Field(None, description="A table for the final scores; else a part of train.")
     columns: dict[str, str] = Field(

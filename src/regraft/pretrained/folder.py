@@ -34,7 +34,7 @@ _FETCHED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md
 def model_folder(options: ModelOptions) -> Path:
     """The checked local folder of a model.
 
-    A name is, in this order: a folder, a packaged model, a folder made by ``materials``, a hub id.
+    A name is, in this order: a folder, a GGUF file, a packaged model, a folder made by ``materials``, a hub id.
 
     Raises:
         RecipeError: the name is none of these.
@@ -57,6 +57,10 @@ def _found(name: str) -> Path | None:
                 f"model {name}: the folder has no config.json", fix="name a folder that save_pretrained wrote"
             )
         return path
+    if path.suffix.lower() == ".gguf" and os.path.isfile(path):
+        from regraft.pretrained.gguf import gguf_folder
+
+        return gguf_folder(path)
     for candidate in _packaged(name):
         if os.path.isfile(candidate / "config.json"):
             return candidate
