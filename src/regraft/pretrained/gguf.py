@@ -7,8 +7,10 @@ by its content: moved or renamed, it is not converted again.
 from __future__ import annotations
 
 import copy
+import io
 import os
 import shutil
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +59,7 @@ def convert(file: Path, target: Path, *, layers: int | None = None) -> None:
     _require_gguf()
     transformers = library()
     try:
-        with quiet():
+        with quiet(), redirect_stderr(io.StringIO()):  # its progress bar knows no other off
             read = transformers.AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
             pieces = transformers.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     except Exception as error:  # a damaged file makes transformers and gguf raise many kinds
