@@ -229,7 +229,7 @@ def test_a_vision_model_reads_no_texts(family: str, tmp_path: Path) -> None:
 
 def test_a_mean_is_no_answer_for_every_place(owns: Owns) -> None:
     for auto_class in (BOXES, MASKS):
-        with pytest.raises(RecipeError, match="one answer for the whole image"):
+        with pytest.raises(RecipeError, match="one answer for the whole input"):
             load(ModelOptions(name=str(owns("vit")), head="mean"), auto_class, labels_of(KNOWN), seed=0)
 
 
