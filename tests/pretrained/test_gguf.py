@@ -36,8 +36,8 @@ def tiny(seed: int = 0) -> Any:
     torch.manual_seed(seed)
     settings = library().LlamaConfig(
         vocab_size=len(TOKENS), hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS, num_key_value_heads=HEADS, max_position_embeddings=64, bos_token_id=0, eos_token_id=0,
-        tie_word_embeddings=True,
+        num_attention_heads=HEADS, num_key_value_heads=HEADS, max_position_embeddings=64, bos_token_id=0,
+        eos_token_id=0, tie_word_embeddings=True,
     )  # fmt: skip
     return library().LlamaForCausalLM(settings).eval()
 

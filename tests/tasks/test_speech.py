@@ -179,6 +179,18 @@ def test_a_long_recording_is_written_down_piece_by_piece(place: Path) -> None:
     assert len(several.split()) >= 2 * len(one.split())
 
 
+def test_a_transcript_is_shown_as_it_comes(place: Path) -> None:
+    tuned = tune(recipe(place, "whisper", epochs=2)).tuned.writing(max_new_tokens=3)
+    said = (tone(1.0), RATE)
+    assert "".join(tuned.speak(said)).strip() == tuned.predict(said)[0]["prediction"]
+
+
+def test_what_is_spelled_does_not_come_in_pieces(place: Path) -> None:
+    tuned = tune(recipe(place, "wav2vec2")).tuned
+    with pytest.raises(RecipeError, match="does not come in pieces"):
+        tuned.speak((tone(1.0), RATE))
+
+
 def test_a_long_sound_has_no_single_class(place: Path) -> None:
     tuned = tune(recipe(place, "whisper", "classes")).tuned
     with pytest.raises(RecipeError, match=r"a sound lasts 3.0 s; the model was tuned on at most 2"):

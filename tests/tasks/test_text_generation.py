@@ -257,6 +257,13 @@ def test_what_is_shown_as_it_comes_is_what_is_written(answering: Outcome) -> Non
     assert "".join(tuned.speak(said)).strip() == tuned.predict(said)[0]["prediction"]
 
 
+def test_what_fails_while_it_is_shown_is_raised(answering: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuned = Tuned.load(answering.run.folder)
+    monkeypatch.setattr(tuned.pretrained.processor, "decode", None)
+    with pytest.raises(TypeError):
+        list(tuned.speak("the film"))
+
+
 def test_what_is_drawn_follows_the_seed(answering: Outcome) -> None:
     tuned = Tuned.load(answering.run.folder).writing(temperature=5.0, max_new_tokens=12)
     drawn = []

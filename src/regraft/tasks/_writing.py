@@ -237,7 +237,7 @@ def spoken(model: Any, inputs: Mapping[str, Tensor], writing: Writing, processor
             generated(model, inputs, replace(writing, beams=1), streamer=streamer, **more)
         except BaseException as error:
             failed.append(error)
-            streamer.end()
+            streamer.on_finalized_text("", stream_end=True)
 
     thread = threading.Thread(target=write, daemon=True)
     thread.start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -16,7 +16,7 @@ from regraft.pretrained.glimpse import Glimpse
 from regraft.tasks._contract import Answers, Encoded, Task
 from regraft.tasks._ctc import CtcTargets, SpelledInputs, spelled
 from regraft.tasks._sounds import SoundInputs, SoundTask, cut_at_pauses
-from regraft.tasks._writing import IGNORED, TextTargets, Writing, WritingTask, shifted
+from regraft.tasks._writing import IGNORED, TextTargets, Writing, WritingTask, shifted, spoken
 
 _SYNONYMS = ("transcription", "transcript", "sentence", "target", "label", "words", "文本", "转写", "文字")
 _SPACED = {"whisper"}  # whose transcripts begin with a space
@@ -117,6 +117,10 @@ class AutomaticSpeechRecognition(SoundTask, WritingTask):
 
     def write(self, model: Any, encoded: Sequence[Encoded], processor: Any) -> Tensor | None:
         return None if self.spells else super().write(model, encoded, processor)
+
+    def speak(self, model: Any, encoded: Encoded, processor: Any) -> Iterator[str]:
+        inputs, more = self.asked(model, [encoded], processor)
+        return spoken(model, inputs, self.writing, processor.tokenizer, **more)
 
     def asked(self, model: Any, encoded: Sequence[Encoded], processor: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if self.spells:
