@@ -25,6 +25,11 @@ class Listener:
     feature_extractor: Any
     tokenizer: Any = None
 
+    def decode(self, tokens: Sequence[int], **options: Any) -> str:
+        """Tokens as text, by its tokenizer."""
+        text: str = self.tokenizer.decode(tokens, **options)
+        return text
+
     def save_pretrained(self, folder: Path) -> None:
         """Write what plain transformers opens as a processor, or as its two parts."""
         self.feature_extractor.save_pretrained(folder)

@@ -303,7 +303,7 @@ def _pooled_width(backbone: nn.Module) -> int:
 
 def _head_of(model: nn.Module) -> nn.Module | None:
     """What was grafted on a backbone; None where nothing was."""
-    if isinstance(model, MeanPooled | GraftedFrames):
+    if isinstance(model, MeanPooled):
         return model.classifier
     return model.head if isinstance(model, Grafted) else None
 

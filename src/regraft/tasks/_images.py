@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from regraft.data.example import Column
 from regraft.errors import RecipeError
 from regraft.fingerprint import digest, draw
 from regraft.tasks._contract import Answers, Batch, Encoded, Inputs, Task
+from regraft.tasks._views import View, Views
 
 if TYPE_CHECKING:
     from regraft.data.augment.sample import Sample
@@ -62,19 +63,6 @@ class Canvas:
     def size(self) -> tuple[int, int]:
         """Height and width."""
         return self.height, self.width
-
-
-@dataclass(frozen=True)
-class View:
-    """One augmented look at an example: pixels are a pure function of it and of what is in the example."""
-
-    options: ImageAugmentation
-    seed: int
-    number: int
-
-    def key(self, content: str) -> tuple[int, int, str]:
-        """What decides every random choice for an image."""
-        return (self.seed, self.number, content)
 
 
 @dataclass(frozen=True)
@@ -224,7 +212,7 @@ class ImageTask(Task):
     def views(
         self, encoded: Sequence[Encoded], values: Sequence[Any], options: Any, *, seed: int, number: int
     ) -> Sequence[Encoded]:
-        return Views(encoded, values, options.settled, seed, number)
+        return MixedViews(encoded, options.settled, seed, number, values)
 
     def augmentation_of(self, options: Any) -> Any:
         if options.settled.mosaic:
@@ -296,34 +284,18 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Views(Sequence[Encoded]):
-    """Examples in so many views: position ``view * n + place``. Each is made when it is asked for."""
+class MixedViews(Views):
+    """Views of images with their values, since boxes and masks move along, and with the images that are mixed in."""
 
-    encoded: Sequence[Encoded]
     values: Sequence[Any] = field(repr=False)
-    options: ImageAugmentation
-    seed: int
-    number: int
 
-    def __len__(self) -> int:
-        return self.number * len(self.encoded)
-
-    @overload
-    def __getitem__(self, index: int) -> Encoded: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Encoded]: ...
-    def __getitem__(self, index: int | slice) -> Encoded | Sequence[Encoded]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        number, place = divmod(index % len(self), len(self.encoded))
-        row = self._row(place, View(self.options, self.seed, number))
-        others = [self._row(other, row["view"]) for other in self._others(row)]
+    def seen(self, place: int, view: View) -> Encoded:
+        row = self._row(place, view)
+        others = [self._row(other, view) for other in self._others(row)]
         return {**row, "others": others} if others else row
 
     def _row(self, place: int, view: View) -> Encoded:
-        return {**self.encoded[place], "view": view, "value": self.values[place]}
+        return {**super().seen(place, view), "value": self.values[place]}
 
     def _others(self, row: Encoded) -> list[int]:
         """The examples that are mixed into one: three for a mosaic, one for MixUp and CutMix."""

@@ -17,7 +17,7 @@ from regraft.data.example import BadRow, Column, Example
 from regraft.tasks._contract import Answers, Encoded
 from regraft.tasks._conversation import last_answer, parse_turns, pieces, prompt_of
 from regraft.tasks._text import TextInputs
-from regraft.tasks._writing import IGNORED, TextTargets, padded
+from regraft.tasks._writing import IGNORED, READ, TextTargets, padded, read_of
 
 Format = Literal["text", "completion", "chat"]
 
@@ -28,7 +28,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "completion": ("response", "output", "answer", "reply", "target", "回答", "答案", "输出"),
     "text": ("sentence", "content", "body", "document", "passage", "文本", "内容", "正文", "句子"),
 }
-_LEARNED = ("input_ids", "attention_mask")
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,12 @@ class LanguageInputs(TextInputs):
         ]
 
     def key(self, encoded: Encoded) -> bytes:
-        return super().key({name: encoded[name] for name in _LEARNED})
+        return super().key(read_of(encoded))
 
     def collate(self, encoded: Sequence[Encoded], processor: Any, *, size: int | None = None) -> dict[str, Tensor]:
         """input_ids and attention_mask, int64 [n, size], padded on the right."""
         fills = {"input_ids": processor.pad_token_id or 0, "attention_mask": 0}
-        return {name: padded([row[name] for row in encoded], fills[name], size=size or 0) for name in _LEARNED}
+        return {name: padded([row[name] for row in encoded], fills[name], size=size or 0) for name in READ}
 
     def prompts(self, encoded: Sequence[Encoded], processor: Any, *, room: int) -> dict[str, Tensor]:
         """What is asked of examples, padded on the left: where it ends, the answer begins.
@@ -131,6 +130,9 @@ class LanguageTargets(TextTargets):
     """What a language model is to write: a completion, the assistant's last turn, or nothing but the text itself."""
 
     format: Format = "text"
+
+    def column(self, *, label_separator: str) -> Column:  # noqa: ARG002  (texts are not separated)
+        return Column(self.name, "target", parse_written, self.synonyms)
 
     def unfit(self, examples: Sequence[Example], answers: Answers) -> list[BadRow]:  # noqa: ARG002
         if self.format != "chat":

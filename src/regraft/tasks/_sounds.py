@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal, overload
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -25,7 +25,8 @@ from regraft.fingerprint import digest
 from regraft.pretrained.glimpse import Glimpse
 from regraft.tasks._contract import Answers, Encoded, Inputs, Task
 from regraft.tasks._text import parse_text
-from regraft.tasks._writing import padded
+from regraft.tasks._views import View, Views
+from regraft.tasks._writing import decoder_inputs
 
 _SYNONYMS = ("file_name", "filename", "file", "path", "audio_path", "audio_file", "sound", "wav", "clip", "recording",
              "音频", "录音", "语音", "文件名", "路径")  # fmt: skip
@@ -60,19 +61,6 @@ class Ear:
     def tick(self) -> int:
         """Samples of one unit of length."""
         return round(self.rate * _TICK)
-
-
-@dataclass(frozen=True)
-class Hearing:
-    """One augmented view of a sound."""
-
-    options: SoundAugmentation
-    seed: int
-    number: int
-
-    def key(self, content: str) -> tuple[int, int, str]:
-        """What decides every random choice for a sound."""
-        return (self.seed, self.number, content)
 
 
 @dataclass(frozen=True)
@@ -169,7 +157,7 @@ class SoundInputs(Inputs):
         ear: Ear = encoded[0]["ear"]
         heard = [self._heard(row, processor) for row in encoded]
         if ear.kind == "window":
-            return {ear.name: torch.stack(heard), **_read(encoded)}
+            return {ear.name: torch.stack(heard), **decoder_inputs(encoded, 0)}
         longest = max(each.shape[ear.axis] for each in heard)
         if size is not None and ear.kind == "samples" and not ear.alike:
             longest = max(longest, size * ear.tick)
@@ -177,11 +165,11 @@ class SoundInputs(Inputs):
         if not ear.alike:
             lengths = torch.tensor([each.shape[ear.axis] for each in heard])
             found["attention_mask"] = (torch.arange(longest) < lengths.unsqueeze(1)).long()
-        return found | _read(encoded)
+        return found | decoder_inputs(encoded, 0)
 
     def key(self, encoded: Encoded) -> bytes:
         """Of the sound, how it is heard and varied; not of what is said in it."""
-        view: Hearing | None = encoded.get("view")
+        view: View | None = encoded.get("view")
         how = None if view is None else [*view.key(""), replace(view.options, views=None).__dict__]
         return bytes.fromhex(digest([encoded["sound"].content, encoded["ear"].settings, how]))[:16]
 
@@ -190,7 +178,7 @@ class SoundInputs(Inputs):
         ear: Ear = encoded[0]["ear"]
         if ear.kind != "window":
             return None
-        return {ear.name: torch.zeros(()).expand(len(encoded), *ear.shape), **_read(encoded)}
+        return {ear.name: torch.zeros(()).expand(len(encoded), *ear.shape), **decoder_inputs(encoded, 0)}
 
     def samples(self, row: Encoded) -> Samples:
         """What is heard of an example in the view that it stands for, float32 [n]."""
@@ -258,13 +246,6 @@ def listened(extractor: Any, samples: Samples, rate: int) -> dict[str, Tensor]:
     return {name: found[name][0]}
 
 
-def _read(encoded: Sequence[Encoded]) -> dict[str, Tensor]:
-    """What a decoder reads while it learns; nothing where the truth is not known, or there is no decoder."""
-    if "decoder_input_ids" not in encoded[0]:
-        return {}
-    return {"decoder_input_ids": padded([row["decoder_input_ids"] for row in encoded], 0)}
-
-
 def _padded(heard: Tensor, size: int, axis: int) -> Tensor:
     missing = size - heard.shape[axis]
     if missing <= 0:
@@ -319,36 +300,10 @@ class SoundTask(Task):
         seed: int,
         number: int,
     ) -> Sequence[Encoded]:
-        fitted = fitting(options.settled, encoded[0]["ear"])
-        return Hearings(encoded, fitted, seed, number)
+        return Views(encoded, fitting(options.settled, encoded[0]["ear"]), seed, number)
 
     def sheet(self, rows: Sequence[Encoded], answers: Answers, processor: Any, *, columns: int) -> bytes:  # noqa: ARG002
         return spectrograms(rows, self.inputs, columns=columns)
-
-
-@dataclass(frozen=True)
-class Hearings(Sequence[Encoded]):
-    """Examples in so many views: position ``view * n + place``."""
-
-    encoded: Sequence[Encoded]
-    options: SoundAugmentation
-    seed: int
-    number: int
-
-    def __len__(self) -> int:
-        return self.number * len(self.encoded)
-
-    @overload
-    def __getitem__(self, index: int) -> Encoded: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Encoded]: ...
-    def __getitem__(self, index: int | slice) -> Encoded | Sequence[Encoded]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        number, place = divmod(index % len(self), len(self.encoded))
-        return {**self.encoded[place], "view": Hearing(self.options, self.seed, number)}
 
 
 def fitting(options: SoundAugmentation, ear: Ear) -> SoundAugmentation:

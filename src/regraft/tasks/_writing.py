@@ -22,12 +22,12 @@ from regraft.data.example import BadRow, Column, Example
 from regraft.tasks._contract import Answers, Encoded, Kind, Loss, Output, Targets, Task
 from regraft.tasks._text import parse_text
 
+READ = ("input_ids", "attention_mask")
 IGNORED = -100  # the label of what is not to be learned: padding, and what the model was asked
 # Families whose decoder starts with the last token of what it is to write: the language, or the end.
 _WRAPPED = {"mbart"}
 _STARTING = 4  # tokens at most with which a transcript of Whisper begins
 _BESIDE = 2  # numbers beside the tokens in what is kept of an example
-_TRANSLATION = ("translation", "target_text", "translated", "output", "tgt", "译文", "翻译")
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class TextTargets(Targets):
 
     Args:
         kind: which metrics there are.
-        label_smoothing: the share of the target that is spread over all tokens.
         name: of the column that holds it, and ``synonyms``.
+        label_smoothing: the share of the target that is spread over all tokens.
     """
 
     kind: Kind
+    name: str
+    synonyms: tuple[str, ...]
     label_smoothing: float = 0.0
-    name: str = "target"
-    synonyms: tuple[str, ...] = _TRANSLATION
 
     def column(self, *, label_separator: str) -> Column:  # noqa: ARG002  (texts are not separated)
         return Column(self.name, "target", parse_text, self.synonyms)
@@ -186,6 +186,18 @@ def shifted(labels: Sequence[int], config: Any) -> list[int]:
     """What a decoder reads while it learns to write ``labels``: one token later, behind the one that it starts with."""
     first = labels[-1] if config.model_type in _WRAPPED and labels else config.decoder_start_token_id
     return [first, *labels[:-1]]
+
+
+def read_of(encoded: Encoded) -> Encoded:
+    """What a model reads of a text, without what it is to write."""
+    return {name: encoded[name] for name in READ}
+
+
+def decoder_inputs(encoded: Sequence[Encoded], fill: int) -> dict[str, Tensor]:
+    """What a decoder reads while it learns; nothing where the truth is not known, or there is no decoder."""
+    if "decoder_input_ids" not in encoded[0]:
+        return {}
+    return {"decoder_input_ids": padded([row["decoder_input_ids"] for row in encoded], fill)}
 
 
 def padded(rows: Sequence[Sequence[int]], fill: int, *, left: bool = False, size: int = 0) -> Tensor:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -16,7 +15,7 @@ from regraft.pretrained.glimpse import Glimpse
 from regraft.tasks._contract import Answers, Encoded, Task
 from regraft.tasks._ctc import CtcTargets, SpelledInputs, spelled
 from regraft.tasks._sounds import SoundInputs, SoundTask, cut_at_pauses
-from regraft.tasks._writing import IGNORED, TextTargets, Writing, WritingTask, shifted, spoken
+from regraft.tasks._writing import IGNORED, TextTargets, Writing, WritingTask, shifted
 
 _SYNONYMS = ("transcription", "transcript", "sentence", "target", "label", "words", "文本", "转写", "文字")
 _SPACED = {"whisper"}  # whose transcripts begin with a space
@@ -60,7 +59,7 @@ class AutomaticSpeechRecognition(SoundTask, WritingTask):
 
     @property
     def targets(self) -> TextTargets:
-        kind = CtcTargets if self.spells else DictatedTargets
+        kind = CtcTargets if self.spells else TextTargets
         return kind("transcripts", name="text", synonyms=_SYNONYMS)
 
     @property
@@ -118,10 +117,6 @@ class AutomaticSpeechRecognition(SoundTask, WritingTask):
     def write(self, model: Any, encoded: Sequence[Encoded], processor: Any) -> Tensor | None:
         return None if self.spells else super().write(model, encoded, processor)
 
-    def speak(self, model: Any, encoded: Encoded, processor: Any) -> Iterator[str]:
-        inputs, more = self.asked(model, [encoded], processor)
-        return spoken(model, inputs, self.writing, processor.tokenizer, **more)
-
     def asked(self, model: Any, encoded: Sequence[Encoded], processor: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if self.spells:
             raise RecipeError(
@@ -131,11 +126,3 @@ class AutomaticSpeechRecognition(SoundTask, WritingTask):
         inputs = self.inputs.collate(heard, processor)
         more = {} if self.language is None else {"language": self.language, "task": "transcribe"}
         return {name: value.to(model.device) for name, value in inputs.items()}, more
-
-
-@dataclass(frozen=True)
-class DictatedTargets(TextTargets):
-    """A text that is written by a decoder, in tokens of its own tokenizer."""
-
-    def told(self, said: NDArray[Any], answers: Answers, processor: Any) -> NDArray[Any]:
-        return super().told(said, answers, processor.tokenizer)

@@ -14,7 +14,7 @@ from regraft.data.example import Column, Example
 from regraft.errors import DataError, RecipeError
 from regraft.pretrained.glimpse import Glimpse
 from regraft.tasks._contract import Answers, Batch, Encoded, Kind
-from regraft.tasks._language import COLUMNS, Format, LanguageInputs, LanguageTargets, packed, parse_written
+from regraft.tasks._language import COLUMNS, Format, LanguageInputs, LanguageTargets, packed
 from regraft.tasks._writing import Writing, WritingTask
 
 _KINDS: dict[str, Kind] = {"text": "passages", "completion": "completions", "chat": "completions"}
@@ -66,9 +66,9 @@ class TextGeneration(WritingTask):
     def writing(self) -> Writing:
         return Writing(self.max_new_tokens, temperature=self.temperature, top_p=self.top_p)
 
-    def columns(self, *, label_separator: str = "|") -> tuple[Column, ...]:  # noqa: ARG002
-        completion = Column("completion", "target", parse_written, COLUMNS["completion"])
-        return (*self.inputs.columns(), *([completion] if self.chosen == "completion" else []))
+    def columns(self, *, label_separator: str = "|") -> tuple[Column, ...]:
+        whole = super().columns(label_separator=label_separator)
+        return whole if self.chosen == "completion" else self.inputs.columns()
 
     def settled(
         self,

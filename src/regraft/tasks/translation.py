@@ -13,9 +13,10 @@ from regraft.data.example import Column, Example
 from regraft.errors import RecipeError
 from regraft.tasks._contract import Answers, Encoded
 from regraft.tasks._text import TextInputs, parse_text
-from regraft.tasks._writing import TextTargets, Writing, WritingTask, padded, shifted
+from regraft.tasks._writing import TextTargets, Writing, WritingTask, decoder_inputs, read_of, shifted
 
 _SOURCE = ("text", "source_text", "src", "sentence", "input", "original", "原文", "源文", "文本")
+_TARGET = ("translation", "target_text", "translated", "output", "tgt", "译文", "翻译")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Translation(WritingTask):
 
     @property
     def targets(self) -> TextTargets:
-        return TextTargets("translations", self.label_smoothing)
+        return TextTargets("translations", "target", _TARGET, self.label_smoothing)
 
     @property
     def writing(self) -> Writing:
@@ -67,8 +68,7 @@ class Translation(WritingTask):
         ], values
 
     def asked(self, model: Any, encoded: Sequence[Encoded], processor: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        read = [{name: row[name] for name in ("input_ids", "attention_mask")} for row in encoded]
-        inputs = self.inputs.collate(read, processor)
+        inputs = self.inputs.collate([read_of(row) for row in encoded], processor)
         more = {} if self.target_language is None else {"forced_bos_token_id": code(processor, self.target_language)}
         return {name: value.to(model.device) for name, value in inputs.items()}, more
 
@@ -92,19 +92,16 @@ class SourceInputs(TextInputs):
                 setattr(processor, attribute, language)
         texts = [{"text": self.prefix + values["source"]} for values in inputs]
         read = super().encode(texts, processor, config)
-        return [{name: row[name] for name in ("input_ids", "attention_mask")} for row in read]
+        return [read_of(row) for row in read]
 
     def collate(self, encoded: Sequence[Encoded], processor: Any, *, size: int | None = None) -> dict[str, Tensor]:
         """input_ids and attention_mask [n, size]; where the truth is known, decoder_input_ids [n, longest]."""
-        read = [{name: row[name] for name in ("input_ids", "attention_mask")} for row in encoded]
-        found = super().collate(read, processor, size=size)
-        if "decoder_input_ids" in encoded[0]:
-            found["decoder_input_ids"] = padded([row["decoder_input_ids"] for row in encoded], processor.pad_token_id)
-        return found
+        found = super().collate([read_of(row) for row in encoded], processor, size=size)
+        return found | decoder_inputs(encoded, processor.pad_token_id)
 
     def key(self, encoded: Encoded) -> bytes:
         """Of what the encoder reads: what is written from it is not in it."""
-        return super().key({name: encoded[name] for name in ("input_ids", "attention_mask")})
+        return super().key(read_of(encoded))
 
 
 def code(processor: Any, language: str) -> int:

@@ -6,12 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from regraft.pretrained.heads.pooled import encoder_of, mean_pool, state_mask
-
-_STD = 0.02
+from regraft.pretrained.heads.pooled import MeanPooled, encoder_of, mean_pool, state_mask
 
 
-class GraftedFrames(nn.Module):
+class GraftedFrames(MeanPooled):
     """An encoder of sounds, and one linear layer on each of its states, or on their mean.
 
     Of an encoder-decoder such as Whisper the encoder alone is run.
@@ -21,24 +19,9 @@ class GraftedFrames(nn.Module):
         pooled: whether one answer is given, from the mean of the states that are no padding.
     """
 
-    base_model_prefix = "backbone"
-
     def __init__(self, backbone: nn.Module, outputs: int, *, dropout: float = 0.0, pooled: bool = False) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone, outputs, dropout=dropout, width=width_of(backbone.config))
         self.pooled = pooled
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(width_of(backbone.config), outputs)
-        nn.init.normal_(self.classifier.weight, std=_STD)
-        nn.init.zeros_(self.classifier.bias)
-
-    @property
-    def config(self) -> Any:
-        return self.backbone.config
-
-    @property
-    def base_model(self) -> nn.Module:
-        return self.backbone
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """``logits``: [batch, frames, outputs], or [batch, outputs]."""
