@@ -94,8 +94,9 @@ class Tuned:
         if not isinstance(self.task, WritingTask):
             raise RecipeError(f"{self.task_name} does not write its answers", fix="leave --stream out")
         model = self.pretrained
-        encoded = self.task.inputs.encode([self.parsed(item, 1)], model.processor, model.config)
-        return self.task.speak(model.model, encoded[0], model.processor)
+        parts = self.task.pieces(self.parsed(item, 1))
+        encoded = self.task.inputs.encode(parts, model.processor, model.config)
+        return _spaced([self.task.speak(model.model, part, model.processor) for part in encoded])
 
     def logits(
         self,
@@ -207,6 +208,14 @@ class Tuned:
             except ValueError as error:
                 raise RecipeError(f"input {number}: {column.name!r} {error}") from None
         return read
+
+
+def _spaced(parts: Sequence[Iterator[str]]) -> Iterator[str]:
+    """What is said of one part after the other."""
+    for number, part in enumerate(parts):
+        if number:
+            yield " "
+        yield from part
 
 
 def _understood(content: Any, folder: Path) -> tuple[Task, Answers, str]:

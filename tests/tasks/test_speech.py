@@ -185,6 +185,12 @@ def test_a_transcript_is_shown_as_it_comes(place: Path) -> None:
     assert "".join(tuned.speak(said)).strip() == tuned.predict(said)[0]["prediction"]
 
 
+def test_a_long_recording_is_shown_piece_by_piece_too(place: Path) -> None:
+    tuned = tune(recipe(place, "whisper", epochs=2)).tuned.writing(max_new_tokens=3)
+    said = (np.concatenate([tone(1.5), np.zeros(int(0.4 * RATE), np.float32), tone(1.5)]), RATE)
+    assert "".join(tuned.speak(said)).split() == tuned.predict(said)[0]["prediction"].split()
+
+
 def test_what_is_spelled_does_not_come_in_pieces(place: Path) -> None:
     tuned = tune(recipe(place, "wav2vec2")).tuned
     with pytest.raises(RecipeError, match="does not come in pieces"):
