@@ -21,7 +21,7 @@ from regraft.evaluation.outputs import features_of
 from regraft.frozen import UNFIT, Subject, Tap, depth_taps, features, store_root
 from regraft.preparation import Prepared, make_rows, open_model, read_data
 from regraft.recipe import Recipe, make_recipe, read_recipe
-from regraft.run import Run, storage
+from regraft.run import Run, storage, write_durably
 from regraft.tasks import Encoded
 from regraft.training import Poll
 from regraft.tuned import Tuned
@@ -51,13 +51,14 @@ def evaluate(
     rows = make_rows(examples, tuned.task, tuned.answers, tuned.pretrained)
     options = recipe.evaluation
     outputs = tuned.outputs(rows.encoded, batch_size=options.batch_size)
+    judged = evaluation.Outputs(*tuned.task.targets.judged(rows.values, outputs, tuned.answers))
     if predictions is not None:
-        write_predictions(predictions, tuned, examples, outputs)
+        write_predictions(predictions, tuned, examples, outputs, judged)
     return evaluation.compose(
         tuned.answers.kind,
         evaluation.find_metric(options.primary or tuned.task.primary, tuned.answers.kind).name,
         labels=tuned.answers.names,
-        test=evaluation.Outputs(*tuned.task.targets.judged(rows.values, outputs, tuned.answers)),
+        test=judged,
         validation=None,
         baselines={},
         sampling=evaluation.Sampling(options.resamples, options.confidence, recipe.seed),
@@ -175,7 +176,7 @@ def _untrained(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.float64]]
     elif answers.kind == "masks":
         sides = [np.stack([value.counts(answers.width) for value in rows.values]) for rows in (prepared.rows, test)]
         found = {"majority": evaluation.majority_masks(*sides)}
-    if opened.kept or (answers.kind in evaluation.TEXTS and not opened.anatomy.new):
+    if opened.kept or answers.kind == "speech" or (answers.kind in evaluation.TEXTS and not opened.anatomy.new):
         before = Tuned(_untouched(prepared).pretrained, prepared.task, prepared.recipe.task.name, answers)
         said = before.outputs(test.encoded, batch_size=prepared.recipe.evaluation.batch_size, poll=poll)
         found["untouched"] = targets.judged(test.values, said, answers)[1]
@@ -214,8 +215,12 @@ def output_features(
         return features_of(subject.model, subject.inputs, subject.processor, encoded, batch_size=size, poll=poll)
 
 
-def write_predictions(path: Path, tuned: Tuned, examples: Sequence[Example], outputs: NDArray[Any]) -> None:
+def write_predictions(
+    path: Path, tuned: Tuned, examples: Sequence[Example], outputs: NDArray[Any], judged: evaluation.Outputs
+) -> None:
     """One row for each example: where it came from, its inputs, target and answer. Written in chunks, whole or not.
+
+    What is spoken goes into FLAC files in a folder beside the table, of its name without the ending.
 
     Raises:
         ResourceError: the disk is full or fails.
@@ -231,6 +236,8 @@ def write_predictions(path: Path, tuned: Tuned, examples: Sequence[Example], out
                 for start in range(0, len(examples), 10_000):
                     chunk = slice(start, start + 10_000)
                     rows = list(_answered(tuned, examples[chunk], outputs[chunk]))
+                    if tuned.answers.kind == "speech":
+                        rows = _spoken(rows, judged.logits[chunk], path)
                     writer.write_table(pa.Table.from_pylist(rows, schema=schema))
             os.replace(temporary, path)
         finally:
@@ -256,6 +263,9 @@ def _columns(tuned: Tuned, pa: Any) -> list[tuple[str, Any]]:
         ]
     if kind in evaluation.TEXTS:
         return [*where, ("target", pa.string()), ("prediction", pa.string()), ("loss", pa.float64())]
+    if kind == "speech":
+        judged = [(name, pa.float64()) for name in ("seconds", "mcd", "similarity")]
+        return [*where, ("target", pa.string()), ("prediction", pa.string()), ("heard", pa.string()), *judged]
     one = pa.float64() if kind == "numbers" else pa.string()
     answer = pa.list_(one) if several and kind != "classes" else one
     more = [] if kind == "numbers" else [("confidence", pa.float64()), ("probabilities", pa.list_(pa.float32()))]
@@ -278,6 +288,21 @@ def _answered(tuned: Tuned, examples: Sequence[Example], outputs: NDArray[Any]) 
             "mask": png(answer["mask"]) if "mask" in answer else None,
             "true_mask": _drawn_truth(example, tuned),
         }
+
+
+def _spoken(rows: list[dict[str, Any]], judged: NDArray[Any], path: Path) -> list[dict[str, Any]]:
+    """Rows with the files that their sounds were written to, named from the table's folder, and what listeners said."""
+    from regraft.data.sounds import playable
+
+    folder = path.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for row, (heard, _, _, apart, alike) in zip(rows, judged, strict=True):
+        file = folder / f"{row['row']:06d}-{row['id'][:8]}.flac"
+        write_durably(file, playable(row["prediction"], row["rate"], forms=("FLAC",)))
+        told = {"heard": heard, "mcd": apart, "similarity": alike}
+        made.append({**row, "prediction": str(file.relative_to(path.parent)), **told})
+    return made
 
 
 def png(mask: NDArray[np.uint8]) -> bytes:
@@ -307,6 +332,8 @@ def _told(example: Example, tuned: Tuned) -> Any:
     target = example.target
     if tuned.answers.kind in evaluation.TEXTS:
         return tuned.task.targets.value(example, tuned.answers) or None
+    if tuned.answers.kind == "speech":
+        return getattr(target, "path", None)
     if tuned.answers.kind == "boxes":
         return [{"label": item.label, "box": list(item.box)} for item in target if not item.crowd]
     if tuned.answers.kind == "masks":

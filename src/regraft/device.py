@@ -38,6 +38,11 @@ class Device:
         """The same tensors on the device."""
         return {name: self.pinned(tensor).to(self.device, non_blocking=True) for name, tensor in tensors.items()}
 
+    @property
+    def generators(self) -> list[torch.device]:
+        """The devices beside the CPU that draw random numbers of their own."""
+        return [self.device] if self.device.type == "cuda" else []
+
     def pinned(self, tensor: Tensor) -> Tensor:
         """A tensor where a GPU can fetch it while other work goes on; the same tensor for other devices."""
         return tensor.pin_memory() if self.device.type == "cuda" and tensor.device.type == "cpu" else tensor

@@ -23,6 +23,7 @@ from regraft.pretrained.tiny import (
     LISTENERS,
     SEGMENTERS,
     TRANSLATORS,
+    VOICES,
     tiny_model,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "SEGMENTERS",
     "SHAPES",
     "TRANSLATORS",
+    "VOICES",
     "WORDS",
     "tiny_model",
     "toy_images",
@@ -297,7 +299,7 @@ def toy_sounds(folder: str | Path, *, kind: str = "classes", sounds: int = 60, s
 
     Args:
         kind: "classes" (a folder for each class, of one tone each), "transcripts" (metadata.csv: the words of one to
-            four tones).
+            four tones), "speech" (the same, with a word of its own in each text, so that no two are alike).
 
     Raises:
         RecipeError: the folder exists already.
@@ -309,14 +311,20 @@ def toy_sounds(folder: str | Path, *, kind: str = "classes", sounds: int = 60, s
         raise RecipeError(f"{folder} exists already", fix="name another folder: toy data replace nothing")
     rows = []
     for number in range(sounds):
-        words = _said(number, seed, several=kind == "transcripts")
-        name = f"{number:04d}.flac" if kind == "transcripts" else f"{words[0]}/{number:04d}.flac"
+        words = _said(number, seed, several=kind != "classes")
+        name = f"{words[0]}/{number:04d}.flac" if kind == "classes" else f"{number:04d}.flac"
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / name, _played(number, seed, words), _RATE)
-        rows.append(f"{name},{' '.join(words)}\n")
-    if kind == "transcripts":
+        rows.append(f"{name},{' '.join([*words, *([_name_of(number)] if kind == 'speech' else [])])}\n")
+    if kind != "classes":
         (folder / "metadata.csv").write_text("".join(["file_name,text\n", *rows]), encoding="utf-8")
     return folder
+
+
+def _name_of(number: int) -> str:
+    """A number as a word: 0 is "a", 27 is "bb"."""
+    letter = chr(ord("a") + number % 26)
+    return letter if number < 26 else _name_of(number // 26 - 1) + letter
 
 
 def _said(number: int, seed: int, *, several: bool) -> list[str]:

@@ -178,7 +178,8 @@ class Tuned:
         pretrained.check_folder(folder)
         content = read_json(folder / _EXTRAS)
         task, answers, name = _understood(content, folder)
-        model = pretrained.reopen(folder, task.auto_class, head=content["head"])
+        config = task.targets.model_config(answers)
+        model = pretrained.reopen(folder, task.auto_class, head=content["head"], config=config)
         model.model.to(choose_device("fp32").device)
         return cls(model, task, name, answers, float(content["temperature"]))
 

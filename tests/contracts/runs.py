@@ -12,6 +12,7 @@ from regraft.strategies import strategy_names
 from regraft.tasks import Task, WritingTask, make_task, task_names
 from regraft.tasks._images import ImageTask
 from regraft.tasks._sounds import SoundTask
+from regraft.tasks.text_to_speech import TextToSpeech
 from regraft.testing import (
     DETECTORS,
     FAMILIES,
@@ -20,6 +21,7 @@ from regraft.testing import (
     LISTENERS,
     SEGMENTERS,
     TRANSLATORS,
+    VOICES,
     WORDS,
     tiny_model,
     toy_images,
@@ -34,6 +36,7 @@ _TABLES = {
     "target": ("translations",),
     None: ("completions", "conversations", "passages"),  # a language model's, which tells by the columns
 }
+_SPEECH = {"audio": ("speech",)}
 _SOUNDS = {"label": ("classes",), "text": ("transcripts",)}
 _IMAGES = {"label": ("classes", "labels"), "score": ("numbers",), "objects": ("boxes",), "mask": ("masks",)}
 
@@ -52,6 +55,8 @@ class Cell:
         object.__setattr__(self, "family", self.family or self._usual_family())
 
     def _usual_family(self) -> str:
+        if self.speaks:
+            return "piper_vits"
         if self.of_sounds:
             return "whisper"
         if self.writes:
@@ -74,6 +79,16 @@ class Cell:
         return isinstance(self.made, SoundTask)
 
     @property
+    def made_of_sounds(self) -> bool:
+        """Whether its table names sounds."""
+        return self.of_sounds or self.speaks
+
+    @property
+    def speaks(self) -> bool:
+        """Whether its answers are sounds."""
+        return isinstance(self.made, TextToSpeech)
+
+    @property
     def writes(self) -> bool:
         """Whether its answers are texts."""
         return isinstance(self.made, WritingTask)
@@ -86,7 +101,10 @@ def tables_of(task: str) -> tuple[str, ...]:
     """The tables that a task can learn from."""
     made = make_task(TaskOptions(name=task))
     target = next((column.name for column in made.columns() if column.role == "target"), None)
-    tables = _IMAGES if isinstance(made, ImageTask) else _SOUNDS if isinstance(made, SoundTask) else _TABLES
+    tables = next(
+        (tables for kind, tables in ((ImageTask, _IMAGES), (SoundTask, _SOUNDS), (TextToSpeech, _SPEECH))
+         if isinstance(made, kind)), _TABLES,
+    )  # fmt: skip
     assert target in tables, f"{task} reads a target {target!r}: add a table for it to regraft.testing and here"
     return tables[target]
 
@@ -111,12 +129,13 @@ BY_FAMILY = [
     *(Cell("text-generation", "completions", s, family) for family in LANGUAGE_MODELS for s in ("full", "top-layers")),
     *(Cell("automatic-speech-recognition", "transcripts", s, f) for f in LISTENERS for s in ("full", "top-layers")),
     *(Cell("audio-classification", "classes", s, family) for family in LISTENERS for s in ("full", "linear-probe")),
+    *(Cell("text-to-speech", "speech", s, family) for family in VOICES for s in ("full", "top-layers")),
 ]
 BY_HEAD = [
     *(
         Cell(task, table, head="mean")
         for task, table in TABLES
-        if not (Cell(task, table).of_images or Cell(task, table).writes or Cell(task, table).of_sounds)
+        if not (Cell(task, table).of_images or Cell(task, table).made_of_sounds or Cell(task, table).writes)
     ),
     *(Cell("automatic-speech-recognition", "transcripts", "linear-probe", family, "graft") for family in LISTENERS),
     *(Cell("audio-classification", "classes", "full", family, "graft") for family in LISTENERS),
@@ -158,11 +177,11 @@ class Runs:
         varied = {"augmentation": "light"} if cell.of_sounds else varied
         return make_recipe(
             {
-                "task": cell.task,
+                "task": {"name": cell.task, **(self.listeners() if cell.speaks else {})},
                 "data": str(self.table(cell)),
                 "model": {"name": str(self.model(cell.family)), "head": cell.head},
                 "strategy": {"name": cell.strategy, **options},
-                "training": {"epochs": 1, "batch_size": 8, "precision": "fp32"},
+                "training": {"epochs": 2 if "then" in cell.strategy else 1, "batch_size": 8, "precision": "fp32"},
                 **varied,
                 "evaluation": {"baselines": False, "resamples": 100},
                 "output": str(self.folder / "runs"),
@@ -170,9 +189,13 @@ class Runs:
             }
         )
 
+    def listeners(self) -> dict[str, str]:
+        """Who judges speech: somebody who hears words, and nobody who knows voices."""
+        return {"listener": str(self.model("whisper")), "speaker": "none"}
+
     def table(self, cell: Cell) -> Path:
         """The table that a cell learns from."""
-        if cell.of_sounds:
+        if cell.made_of_sounds:
             folder = self.folder / "sounds" / cell.table
             return folder if folder.exists() else toy_sounds(folder, kind=cell.table, sounds=40)
         if not cell.of_images:

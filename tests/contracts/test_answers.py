@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,16 @@ from regraft import Tuned, evaluate
 from regraft.assessment import png
 from regraft.preparation import make_rows
 from regraft.tasks import Encoded
-from regraft.testing import DETECTORS, FAMILIES, IMAGE_FAMILIES, LANGUAGE_MODELS, LISTENERS, SEGMENTERS, TRANSLATORS
+from regraft.testing import (
+    DETECTORS,
+    FAMILIES,
+    IMAGE_FAMILIES,
+    LANGUAGE_MODELS,
+    LISTENERS,
+    SEGMENTERS,
+    TRANSLATORS,
+    VOICES,
+)
 from tests.contracts.runs import BY_FAMILY, BY_HEAD, CELLS, TABLES, Cell, Runs
 
 NEAR = 1e-5
@@ -74,7 +84,7 @@ def test_the_order_changes_nothing(cell: Cell, runs: Runs) -> None:
 
 
 @pytest.mark.parametrize(
-    "cell", [cell for cell in ONE_EACH if not (cell.of_images or cell.of_sounds or cell.writes)], ids=str
+    "cell", [cell for cell in ONE_EACH if not (cell.of_images or cell.made_of_sounds or cell.writes)], ids=str
 )
 def test_padding_changes_nothing(cell: Cell, runs: Runs) -> None:
     """Each text alone, and beside one that is as long as a text can be."""
@@ -120,18 +130,31 @@ def test_evaluate_gives_the_scores_and_predictions_of_the_run(cell: Cell, runs: 
     for name, score in runs[cell].scores["test"].items():
         assert scores["test"][name] == _near(score, within=1e-3), name  # a correlation of near-constants
     for row, answer in zip(_rows(runs, cell), pq.read_table(again).to_pylist(), strict=True):
-        assert answer == _near(row)
+        assert _heard(cell, answer, again.parent) == _near(_heard(cell, row, run.folder))
 
 
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.table != "passages"], ids=str)  # they have no answer
 def test_predict_gives_the_predictions_of_the_run(cell: Cell, runs: Runs) -> None:
     rows = _rows(runs, cell)
     for row, answer in zip(rows, runs.loaded(cell).predict(_inputs(rows)), strict=True):
-        assert _told(answer) == _near({name: row[name] for name in answer})
+        row = _heard(cell, row, runs[cell].run.folder)
+        assert _told(answer) == _near({name: row[name] for name in answer}, within=1e-4 if cell.speaks else NEAR)
+
+
+def _heard(cell: Cell, row: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A row of the predictions with what its file holds, where it names one that was spoken."""
+    if not cell.speaks:
+        return row
+    import soundfile
+
+    samples, rate = soundfile.read(folder / row["prediction"], dtype="float32")
+    return {**row, "prediction": samples.tolist(), "rate": rate, "seconds": round(len(samples) / rate, 3)}
 
 
 def _told(answer: dict[str, Any]) -> dict[str, Any]:
     """An answer as the table of predictions has it."""
+    if "rate" in answer:
+        return {**answer, "prediction": list(map(float, answer["prediction"]))}
     answer = answer | ({"probabilities": list(answer["probabilities"].values())} if "probabilities" in answer else {})
     return answer | ({"mask": png(answer["mask"])} if isinstance(answer.get("mask"), np.ndarray) else {})
 
@@ -139,7 +162,7 @@ def _told(answer: dict[str, Any]) -> dict[str, Any]:
 def _near(value: Any, *, within: float = NEAR) -> Any:
     """Equal but for the last bits of its numbers, which depend on where in memory the weights lie."""
     if isinstance(value, dict):
-        told = _told(value) if isinstance(value.get("probabilities"), dict) or "mask" in value else value
+        told = _told(value) if isinstance(value.get("probabilities"), dict) or {"mask", "rate"} & {*value} else value
         return {name: _near(item, within=within) for name, item in told.items()}
     if isinstance(value, list):
         return [_near(item, within=within) for item in value]
@@ -155,4 +178,5 @@ def test_every_family_is_among_the_cells() -> None:
         *LANGUAGE_MODELS,
         *TRANSLATORS,
         *LISTENERS,
+        *VOICES,
     }

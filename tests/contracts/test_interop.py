@@ -46,7 +46,7 @@ for line in sys.stdin:
 assert not any(name.split(".")[0] == "regraft" for name in sys.modules)
 """
 TEXT = "the film was superb and the plot was dull"
-CELLS = [cell for cell in EVERY if not (cell.of_images or cell.of_sounds)]
+CELLS = [cell for cell in EVERY if not (cell.of_images or cell.made_of_sounds)]
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,6 @@ def examples(*frames: int) -> dict[str, Tensor]:
     return {
         "input_ids": (torch.arange(int(tokens.max())) + torch.arange(len(frames)).unsqueeze(1)) % 7 * mask,
         "attention_mask": mask,
-        "spectrogram": vits.linear_spectrogram(waveform, config()),
         "frames": torch.tensor(frames),
         "waveform": waveform,
     }
@@ -75,7 +74,6 @@ def one_of(batch: dict[str, Tensor], index: int) -> dict[str, Tensor]:
     return {
         "input_ids": batch["input_ids"][index : index + 1, :tokens],
         "attention_mask": batch["attention_mask"][index : index + 1, :tokens],
-        "spectrogram": batch["spectrogram"][index : index + 1, :, :frames],
         "frames": batch["frames"][index : index + 1],
         "waveform": batch["waveform"][index : index + 1, : frames * HOP],
     }

@@ -27,10 +27,14 @@ def command(
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="The most that is written.")] = None,
     beams: Annotated[int | None, typer.Option(min=1, help="Translations that are followed side by side.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="What is drawn is drawn from it.")] = 0,
+    sounds: Annotated[
+        Path, typer.Option(help="The folder that speech is written to, a WAV file for each text.")
+    ] = Path("spoken"),
 ) -> None:
-    """Answer texts or images, the rows of a table, or the lines of stdin (text, or JSON objects).
+    """Answer texts, images or sounds, the rows of a table, or the lines of stdin (text, or JSON objects).
 
-    Prints one JSON line each; a mask is a PNG file in base64, whose values are the places of the labels.
+    Prints one JSON line each; a mask is a PNG file in base64, whose values are the places of the labels. Of speech
+    the line names the file.
     """
     import torch
 
@@ -50,8 +54,8 @@ def command(
     if stream:
         stream_texts(tuned, texts or [])
     elif file is not None:
-        answer_file(tuned, file, reading_recipe(model, tuned, file, overrides), batch_size=batch_size)
+        answer_file(tuned, file, reading_recipe(model, tuned, file, overrides), batch_size=batch_size, sounds=sounds)
     elif texts and texts != ["-"]:
-        answer_texts(tuned, texts, batch_size=batch_size)
+        answer_texts(tuned, texts, batch_size=batch_size, sounds=sounds)
     else:
-        answer_stdin(tuned, batch_size=batch_size)
+        answer_stdin(tuned, batch_size=batch_size, sounds=sounds)

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import FileIO
@@ -151,8 +151,8 @@ def loose_sound(value: Any) -> LooseSound:
     return LooseSound(_mono(samples), rate, samples.shape[1], peak, clipped)
 
 
-def playable(samples: Samples, rate: int) -> bytes:
-    """Samples [n] as a file that browsers play, 16 bits each: FLAC, or WAV where that is smaller.
+def playable(samples: Samples, rate: int, *, forms: Sequence[str] = ("FLAC", "WAV")) -> bytes:
+    """Samples [n] as a file that browsers play, 16 bits each: of some forms the smallest.
 
     Raises:
         ResourceError: soundfile is not installed.
@@ -160,7 +160,7 @@ def playable(samples: Samples, rate: int) -> bytes:
     soundfile = _soundfile()
     whole = np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
     packed = []
-    for form in ("FLAC", "WAV"):
+    for form in forms:
         file = io.BytesIO()
         soundfile.write(file, whole, rate, format=form, subtype="PCM_16")
         packed.append(file.getvalue())

@@ -17,7 +17,7 @@ from regraft.evaluation.weighted import Array, Floats
 
 COLDEST, HOTTEST = 0.05, 20.0
 _PROBABLE = ("classes", "labels")  # the kinds whose scores are probabilities
-_COUNTED = ("boxes", "masks", *TEXTS)  # those whose metrics take what is kept as it is
+_COUNTED = ("boxes", "masks", *TEXTS, "speech")  # those whose metrics take what is kept as it is
 
 
 @dataclass(frozen=True)

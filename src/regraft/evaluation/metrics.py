@@ -14,13 +14,16 @@ The kind of answers is told by the target's type:
     boxes     object [n]       detections    [n, K, 6]
     masks     int   [n, c]     pixels        [n, c, c]
     texts     str   [n]        objects       [n, 3]
+    speech    str   [n]        objects       [n, 5]
 
 A row of boxes is an image. Its truth is an array ``[m, 6]``: corners x1, y1, x2, y2 (their unit does not matter, as
 overlap does not depend on it), label, and 1 for a crowd; its detections are corners, score, label, with a score below
 0 where there is none. A row of masks is an image too: the pixels of each true class, and the pixels of true class i
 that were decided as class j. A row of texts is what was to be written; its scores are what was written (None where
 nothing was), how many nats the truth cost the model, and in how many tokens. Texts are of several kinds, for a
-translation is measured otherwise than a completion; a target of strings does not tell which.
+translation is measured otherwise than a completion; a target of strings does not tell which. A row of speech is what
+was to be spoken; its scores are what was heard of it (None where nobody listened), the two of a text, how far it is
+from the recording in dB, and how alike the voices are (nan where nobody knows).
 
 What is undefined (AUC of a single class, the correlation with a constant) is nan.
 """
@@ -43,7 +46,7 @@ from regraft.evaluation.weighted import Array, Floats, Statistic, mean_defined, 
 from regraft.recipe import nearest
 
 Kind = Literal["classes", "labels", "numbers", "boxes", "masks", "texts", "translations", "completions", "passages",
-               "transcripts"]  # fmt: skip
+               "transcripts", "speech"]  # fmt: skip
 TEXTS: tuple[Kind, ...] = ("texts", "translations", "completions", "passages", "transcripts")
 
 BINS = 15
@@ -56,6 +59,7 @@ _TIES: dict[Kind, str] = {
     "boxes": "map",
     "masks": "pixel_accuracy",
     **dict.fromkeys(TEXTS, "perplexity"),
+    "speech": "mcd",
 }
 
 
@@ -145,6 +149,7 @@ def spoken(name: str) -> str:
         ("chrf", "chrF"),
         ("wer", "WER"),
         ("cer", "CER"),
+        ("mcd", "MCD"),
     ):
         name = name.replace(ours, said)
     return name.replace("_", " ")
@@ -357,6 +362,26 @@ def _positive(variance: Floats) -> Floats:
     return np.where(variance > 1e-12, variance, 0.0)
 
 
+def _mean_of(column: int) -> Callable[[Array, Array], Statistic]:
+    """The mean of a column of the scores over the rows where it is defined."""
+
+    def prepared(target: Array, scores: Array) -> Statistic:  # noqa: ARG001
+        values = scores[:, column].astype(np.float64)
+        defined = np.isfinite(values)
+        known = np.where(defined, values, 0.0)
+        return lambda weights: ratio(totals(weights, known), totals(weights, defined.astype(np.float64)))
+
+    return prepared
+
+
+def _likeness(target: Array, scores: Array) -> Statistic:
+    """How alike each voice is, times the share of its words that were understood.
+
+    A voice that mumbles can sound much like another, and a wrong voice be understood: neither alone is a good voice.
+    """
+    return Mean(scores[:, 4].astype(np.float64) * texts.understood(target, scores))
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -383,8 +408,11 @@ METRICS: dict[str, Metric] = {
         Metric("bleu", ("texts", "translations"), True, texts.bleu, of_texts=True),
         Metric("chrf", ("texts", "translations"), True, texts.chrf, of_texts=True),
         Metric("exact_match", ("texts", "translations", "completions"), True, _exact_match, of_texts=True),
-        Metric("wer", ("texts", "transcripts"), False, texts.word_errors, of_texts=True),
-        Metric("cer", ("texts", "transcripts"), False, texts.character_errors, of_texts=True),
+        Metric("wer", ("texts", "transcripts", "speech"), False, texts.word_errors, of_texts=True),
+        Metric("cer", ("texts", "transcripts", "speech"), False, texts.character_errors, of_texts=True),
+        Metric("likeness", ("texts", "speech"), True, _likeness, of_texts=True),
+        Metric("similarity", ("texts", "speech"), True, _mean_of(4), of_texts=True),
+        Metric("mcd", ("texts", "speech"), False, _mean_of(3), of_texts=True),
         Metric("perplexity", TEXTS, False, texts.perplexity),
     )
 }

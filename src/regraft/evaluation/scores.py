@@ -106,7 +106,7 @@ def compose(
         "per_label": per_label(kind, labels, test.target, final, sampling),
         "curves": precision_recall(kind, labels, test.target, final),
         "calibration": _calibration(kind, test, temperature),
-        **({"signatures": signatures(metrics_for(kind), test.target)} if kind in TEXTS else {}),
+        **({"signatures": signatures(metrics_for(kind), test.target)} if kind in (*TEXTS, "speech") else {}),
     })  # fmt: skip
     return content
 

@@ -76,6 +76,7 @@ def signatures(names: Sequence[str], target: Array) -> dict[str, str]:
         "bleu": lambda: _signature(_bleu(target)),
         "chrf": lambda: _signature(_sacrebleu().CHRF()),
         **dict.fromkeys(("wer", "cer"), lambda: DESCRIPTION),
+        "mcd": lambda: "dB, 13 cepstra of 80 mel bands at 16 kHz every 10 ms, dynamic time warping",
     }
     return {name: made[name]() for name in names if name in made and len(target)}
 
@@ -122,17 +123,30 @@ def character_errors(target: Array, scores: Array) -> Statistic:
 
 
 def _errors(target: Array, scores: Array, *, characters: bool) -> Statistic:
-    counted = np.array(
-        [_counted(spoken_form(str(true)), spoken_form(text or ""), characters=characters)
-         for true, text in zip(target, scores[:, 0], strict=True)],
-        dtype=np.float64,
-    ).reshape(-1, 2)  # fmt: skip
+    if all(text is None for text in scores[:, 0]):  # nobody was asked
+        return lambda weights: np.full(len(weights), np.nan)
+    counted = _errors_of(target, scores, characters=characters)
 
     def statistic(weights: Floats) -> Floats:
         sums = totals(weights, counted)
         return ratio(sums[:, 0], sums[:, 1])
 
     return statistic
+
+
+def understood(target: Array, scores: Array) -> Floats:
+    """The share of each row's words that were understood, from 0 to 1; 1 where nobody listened."""
+    if all(text is None for text in scores[:, 0]):
+        return np.ones(len(target))
+    wrong, words = _errors_of(target, scores, characters=False).T
+    return np.asarray(1 - np.minimum(1, wrong / np.maximum(1, words)))
+
+
+def _errors_of(target: Array, scores: Array, *, characters: bool) -> Floats:
+    """Errors, and how many words or characters there are, of each row [n, 2]."""
+    pairs = zip(target, scores[:, 0], strict=True)
+    counted = [_counted(spoken_form(str(true)), spoken_form(text or ""), characters=characters) for true, text in pairs]
+    return np.array(counted, dtype=np.float64).reshape(-1, 2)
 
 
 def _counted(true: str, wrote: str, *, characters: bool) -> tuple[int, int]:

@@ -25,6 +25,7 @@ _MADE = (
     "smollm2-135m-4",
     "whisper-tiny.en",
     "joe",
+    "resemblyzer",
 )
 _KNOWN = (*_PACKAGED, *_MADE)
 

@@ -33,6 +33,7 @@ from regraft.pretrained.opening import (
 )
 from regraft.pretrained.processor import image_processor_of, tokenizer_of
 from regraft.pretrained.sizes import allow_any_size
+from regraft.pretrained.speaking import VOICES, beside_of, open_voice, require_voice, speaker_of
 from regraft.pretrained.writing import as_published, settle_writing
 from regraft.recipe import ModelOptions
 
@@ -94,6 +95,8 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
     folder = model_folder(options)
     require_weights(folder)
     settings = settings_of(folder, auto_class)
+    if auto_class in VOICES:
+        return _load_speaking(folder, settings, auto_class, config, options, seed=seed)
     choice = choose(options.head, auto_class, settings, folder)
     if reads_sounds(auto_class):
         return _load_hearing(folder, choice, auto_class, config, options, seed=seed)
@@ -168,6 +171,21 @@ def _load_hearing(
     return Pretrained(model, listener, anatomy, folder, choice.head, head_rate=rate, notes=notes)
 
 
+def _load_speaking(
+    folder: Path, settings: Any, auto_class: str, config: Mapping[str, Any], options: ModelOptions, *, seed: int
+) -> Pretrained:
+    """A voice, with what it learns with beside it."""
+    require_voice(auto_class, settings, folder, asked=options.head)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draw("head", seed))
+        model, missing, new = open_voice(folder, auto_class, config, options.dropout)
+    _refuse_holes(sorted(missing), folder, of="")
+    anatomy = anatomy_of(model.eval(), new)
+    notes = _told_of_a_head_left(folder) if new else ()
+    rate = _HEAD_RATES["heard"] if new else None
+    return Pretrained(model, speaker_of(folder, settings), anatomy, folder, "own", head_rate=rate, notes=notes)
+
+
 def _told_of_a_head_left(folder: Path) -> tuple[str, ...]:
     known = (folder / _HEAD_FILE).is_file()
     return (f"the head in {folder / _HEAD_FILE} is not taken over: a new one is put in its place",) if known else ()
@@ -185,20 +203,22 @@ def save(folder: Path, pretrained: Pretrained) -> None:
 
     model: Any = pretrained.model
     head = _head_of(model)
-    written = model if head is None else model.backbone
+    beside = beside_of(model) if head is None else head.state_dict()
+    written = model if beside is None else model.backbone
     with quiet(), as_published(written):
         written.save_pretrained(folder)
         pretrained.processor.save_pretrained(folder)
-    if head is not None:
-        tensors = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
+    if beside:
+        tensors = {name: value.detach().cpu().contiguous() for name, value in beside.items()}
         save_file(tensors, folder / _HEAD_FILE)
 
 
-def reopen(folder: Path, auto_class: str, *, head: str) -> Pretrained:
+def reopen(folder: Path, auto_class: str, *, head: str, config: Mapping[str, Any] | None = None) -> Pretrained:
     """Open a folder that ``save`` wrote. Nothing in it may be missing.
 
     Args:
         head: what ``Pretrained.head`` was.
+        config: of voices, what the task sets, as for ``load``.
 
     Raises:
         RecipeError: a weight is missing or has another shape.
@@ -207,6 +227,10 @@ def reopen(folder: Path, auto_class: str, *, head: str) -> Pretrained:
     check_folder(folder)
     require_weights(folder)
     settings = settings_of(folder, auto_class)
+    if auto_class in VOICES:
+        voice, missing, new = open_voice(folder, auto_class, config or {}, None)
+        _refuse_holes(sorted(missing | new), folder, of="")
+        return Pretrained(voice.eval(), speaker_of(folder, settings), anatomy_of(voice), folder, head)
     settle = settle_hearing if reads_sounds(auto_class) else None
     opened, new = open_folder(folder, same_choice(head, auto_class, settings, folder), {}, None, settle)
     if reads_images(auto_class):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from regraft.pretrained.folder import quiet, stay_offline
+from regraft.pretrained.folder import quiet
+from regraft.pretrained.hearing import Listener
+from regraft.pretrained.opening import library
+from regraft.pretrained.speaking import Speaker
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -107,6 +112,55 @@ LISTENERS: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2": ("Wav2Vec2Config", _SPEECH),
     "wav2vec2, masked": ("Wav2Vec2Config", _MASKED),
     "hubert": ("HubertConfig", _SPEECH),
+}
+
+
+_VITS = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "ffn_dim": 32,
+    "flow_size": 8,
+    "spectrogram_bins": 129,
+    "prior_encoder_num_flows": 2,
+    "prior_encoder_num_wavenet_layers": 1,
+    "posterior_encoder_num_wavenet_layers": 2,
+    "depth_separable_num_layers": 1,
+    "duration_predictor_filter_channels": 8,
+    "upsample_initial_channel": 16,
+    "upsample_rates": [8, 8],
+    "upsample_kernel_sizes": [16, 16],
+    "resblock_kernel_sizes": [3],
+    "resblock_dilation_sizes": [[1, 2]],
+    "sampling_rate": 8000,
+}
+_PHONEMES = "_^$ abdefhijklmnopstuvwzæðŋɐɑɒɔəɚɛɜɡɪɹɾʃʊʌʒˈˌːθ"  # what is said of the toy words, and what frames it
+
+# Families that speak. SpeechT5 says spectrograms; Piper's voice comes without what it learns with.
+VOICES: dict[str, tuple[str, dict[str, Any]]] = {
+    "vits": ("VitsConfig", _VITS),
+    "piper_vits": (
+        "PiperVitsConfig",
+        {**_VITS, "vocab_size": len(_PHONEMES), "phoneme_id_map": {sign: [at] for at, sign in enumerate(_PHONEMES)}},
+    ),
+    "speecht5": (
+        "SpeechT5Config",
+        {
+            "hidden_size": 32,
+            **dict.fromkeys(("encoder_layers", "decoder_layers"), 2),
+            **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2),
+            **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 64),
+            "num_mel_bins": 16,
+            **dict.fromkeys(("speech_decoder_prenet_units", "speech_decoder_postnet_units"), 16),
+            "speech_decoder_postnet_layers": 2,
+            "speaker_embedding_dim": 8,
+            "max_speech_positions": 1000,
+            "max_text_positions": 600,
+            "conv_dim": [8],
+            "conv_stride": [5],
+            "conv_kernel": [10],
+        },
+    ),
 }
 
 
@@ -273,6 +327,8 @@ _TASK_HEADS = {
     **dict.fromkeys(LANGUAGE_MODELS, "AutoModelForCausalLM"),
     **dict.fromkeys(TRANSLATORS, "AutoModelForSeq2SeqLM"),
     "whisper": "AutoModelForSpeechSeq2Seq",
+    **dict.fromkeys(("vits", "piper_vits"), "AutoModelForTextToWaveform"),
+    "speecht5": "AutoModelForTextToSpectrogram",
     **dict.fromkeys(DETECTORS, "AutoModelForObjectDetection"),
     **dict.fromkeys(SEGMENTERS, "AutoModelForSemanticSegmentation"),
     "mask2former": "AutoModelForUniversalSegmentation",
@@ -293,15 +349,16 @@ def tiny_model(folder: Path, *, family: str = "bert", words: Sequence[str] = (),
     Backbones have no head; detectors, segmenters and models that write have theirs.
 
     Args:
-        family: one of ``FAMILIES``, ``LANGUAGE_MODELS``, ``TRANSLATORS``, ``LISTENERS``, ``IMAGE_FAMILIES``,
-            ``BACKBONES``, ``DETECTORS`` or ``SEGMENTERS``.
+        family: one of ``FAMILIES``, ``LANGUAGE_MODELS``, ``TRANSLATORS``, ``LISTENERS``, ``VOICES``,
+            ``IMAGE_FAMILIES``, ``BACKBONES``, ``DETECTORS`` or ``SEGMENTERS``.
         words: what a tokenizer knows besides its special tokens.
         config: what the family's config is given on top, for example ``num_hidden_layers=4``.
     """
-    stay_offline()
-    import transformers
+    transformers = library()
+    from regraft.pretrained.piper import PiperVitsConfig
 
-    name, sizes = {**_OF_TEXTS, **LISTENERS, **IMAGE_FAMILIES, **BACKBONES, **DETECTORS, **SEGMENTERS}[family]
+    known = {**_OF_TEXTS, **LISTENERS, **VOICES, **IMAGE_FAMILIES, **BACKBONES, **DETECTORS, **SEGMENTERS}
+    name, sizes = known[family]
     processor: Any = None
     if family in FAMILIES:
         processor = _tokenizer(words, typed=family in _TYPED)
@@ -309,17 +366,20 @@ def tiny_model(folder: Path, *, family: str = "bert", words: Sequence[str] = (),
         processor = _writers_tokenizer(words, ends=family in TRANSLATORS)
     elif family in LISTENERS:
         processor = _listener(family, words)
-    if family in {*_OF_TEXTS, "whisper"}:
+    elif family in VOICES:
+        processor = _speaker(family, words)
+    if family in {*_OF_TEXTS, "whisper", "vits", "speecht5"}:
         sizes = {"vocab_size": len(getattr(processor, "tokenizer", processor)), **sizes}
     with quiet():
-        settings = getattr(transformers, name)(**{**sizes, **config})
+        settings = (PiperVitsConfig if family == "piper_vits" else getattr(transformers, name))(**{**sizes, **config})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = getattr(transformers, _TASK_HEADS.get(family, "AutoModel")).from_config(settings)
-            if family not in {*_OF_TEXTS, *LISTENERS}:
+            if family not in {*_OF_TEXTS, *LISTENERS, *VOICES}:
                 _settle_statistics(model, side_of_images(settings))
         model.save_pretrained(folder)
-        (processor or _image_processor(settings)).save_pretrained(folder)
+        if family != "piper_vits":  # whose config says what it reads
+            (processor or _image_processor(settings)).save_pretrained(folder)
     return folder
 
 
@@ -413,13 +473,28 @@ def _writers_tokenizer(words: Sequence[str], *, ends: bool) -> Any:
 
 def _listener(family: str, words: Sequence[str]) -> Any:
     """A feature extractor, and for Whisper a tokenizer of words."""
-    import transformers
-
-    from regraft.pretrained.hearing import Listener
-
-    extractors: Any = transformers
+    extractors = library()
     if family == "whisper":
         extractor = extractors.WhisperFeatureExtractor(feature_size=16, chunk_length=2)
         return Listener(extractor, _writers_tokenizer(words, ends=True))
     masked = family.endswith("masked")
     return Listener(extractors.Wav2Vec2FeatureExtractor(sampling_rate=8000, return_attention_mask=masked))
+
+
+def _speaker(family: str, words: Sequence[str]) -> Any:
+    """The tokenizer of a voice, and the feature extractor of one that says spectrograms; Piper's has neither."""
+    if family == "piper_vits":
+        return None
+    if family == "vits":
+        return Speaker(_letters(), 8000)
+    rate = {"sampling_rate": 8000, "num_mel_bins": 16, "fmax": 3800}
+    return Speaker(_writers_tokenizer(words, ends=True), 8000, library().SpeechT5FeatureExtractor(**rate))
+
+
+def _letters() -> Any:
+    """The tokenizer of VITS, which reads letters."""
+    known = {letter: place for place, letter in enumerate(["<pad>", "<unk>", *"abcdefghijklmnopqrstuvwxyz' "])}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "vocab.json"
+        file.write_text(json.dumps(known), encoding="utf-8")
+        return library().VitsTokenizer(str(file), language="en", phonemize=False)

@@ -102,17 +102,15 @@ class VitsTraining(nn.Module):
         self,
         input_ids: Tensor,
         attention_mask: Tensor,
-        spectrogram: Tensor,
-        frames: Tensor,
         waveform: Tensor,
+        frames: Tensor,
     ) -> dict[str, Tensor]:
         """All that the losses need; those of a frozen part are there too, and cost no gradient.
 
         Args:
             input_ids: [batch, tokens], and ``attention_mask`` likewise.
-            spectrogram: [batch, bins, frames], as ``linear_spectrogram`` gives it.
-            frames: [batch], how many there are of each; at least as many as tokens.
             waveform: [batch, samples], hop_length(config) for each frame.
+            frames: [batch], how many there are of each; at least as many as tokens.
 
         Returns:
             ``z`` [batch, channels, frames], drawn from ``posterior_mean`` and ``posterior_log_std``; ``z_p``, its image
@@ -124,6 +122,9 @@ class VitsTraining(nn.Module):
             gradient to the discriminator), ``features_of_real.i.j``, ``features_for_voice.i.j``. Where the posterior
             encoder is new and the voice is frozen, ``dream_nll`` [batch].
         """
+        with _full_precision(waveform):  # silence behind the end, alone as in a batch
+            behind = F.pad(waveform, (0, 2 * self.config.spectrogram_bins))
+            spectrogram = linear_spectrogram(behind, self.config)[:, :, : waveform.shape[1] // hop_length(self.config)]
         token_mask = attention_mask.unsqueeze(1).to(spectrogram.dtype)
         frame_mask = _mask(frames, spectrogram.shape[-1]).unsqueeze(1).to(spectrogram.dtype)
 
@@ -158,17 +159,23 @@ class VitsTraining(nn.Module):
         return output | self._decoded(z * frame_mask, frames, waveform)
 
     def _dream_nll(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """[batch]: how unlikely z is to the posterior encoder that hears what the voice made of it, a frame."""
+        """[batch]: how unlikely z is to the posterior encoder that hears what the voice made of it, a frame.
+
+        Of what the voice would say twice ``segment`` frames are decoded and heard.
+        """
+        hop = hop_length(self.config)
         with torch.no_grad():
-            spoken = self.backbone(input_ids, attention_mask=attention_mask)
-            frames: Tensor = spoken.sequence_lengths // hop_length(self.config)
-            z: Tensor = spoken.spectrogram.float()
-            mask = _mask(frames, z.shape[-1]).unsqueeze(1)
-            waveform = spoken.waveform.float() * _mask(spoken.sequence_lengths, spoken.waveform.shape[-1])
+            z, frames = _dreamt(self.backbone, input_ids, attention_mask)
+            length = min(2 * self.segment, z.shape[-1])
+            start = _starts(frames, length)
+            left = (frames - start).clamp_max(length)
+            mask = _mask(left, length).unsqueeze(1)
+            z = _slices(z, start, length) * mask
+            waveform = self.backbone.decoder(z).squeeze(1).float() * _mask(left * hop, length * hop)
             heard = linear_spectrogram(waveform, self.config)
         _, mean, log_std = (x.float() for x in self.posterior_encoder(heard, mask.to(heard.dtype)))
-        nll = 0.5 * math.log(2 * math.pi) + log_std + 0.5 * (z - mean).square() * torch.exp(-2 * log_std)
-        return torch.where(mask, nll, 0).sum((1, 2)) / frames
+        nll = 0.5 * math.log(2 * math.pi) + log_std + 0.5 * (z.float() - mean).square() * torch.exp(-2 * log_std)
+        return torch.where(mask, nll, 0).sum((1, 2)) / left
 
     def _duration_nll(self, hidden: Tensor, mask: Tensor, durations: Tensor) -> Tensor:
         """[batch]: how unlikely the durations are; the text encoder does not learn from it, as in the paper."""
@@ -185,7 +192,7 @@ class VitsTraining(nn.Module):
     def _decoded(self, z: Tensor, frames: Tensor, waveform: Tensor) -> dict[str, Tensor]:
         """A random slice of each example, decoded, beside the recording's; what lies behind its end is silence."""
         hop = hop_length(self.config)
-        start = (torch.rand(len(z), device=z.device) * (frames - self.segment + 1).clamp_min(1)).long()
+        start = _starts(frames, self.segment)
         inside = _mask((frames - start) * hop, self.segment * hop)
         real = _slices(waveform, start * hop, self.segment * hop) * inside
         spoken = self.backbone.decoder(_slices(z, start, self.segment)).squeeze(1).float() * inside
@@ -452,6 +459,30 @@ def _judged(discriminators: Discriminators, real: Tensor, spoken: Tensor) -> dic
         found |= {f"features_of_real.{i}.{j}": layer.detach() for j, layer in enumerate(a[:-1])}
         found |= {f"features_for_voice.{i}.{j}": layer for j, layer in enumerate(c[:-1])}
     return found
+
+
+def _dreamt(voice: Any, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """What a voice would make its wave of: z [batch, channels, frames], and how many frames there are of each."""
+    kept: list[Tensor] = []
+
+    def decode(z: Tensor, *_: Any, **__: Any) -> Tensor:
+        kept.append(z)
+        return z.new_zeros(len(z), 1, z.shape[-1])
+
+    former = voice.decoder.__dict__.get("forward")
+    voice.decoder.forward = decode
+    try:
+        spoken = voice(input_ids, attention_mask=attention_mask)
+    finally:
+        del voice.decoder.forward
+        if former is not None:
+            voice.decoder.forward = former
+    return kept[0], spoken.sequence_lengths // hop_length(voice.config)
+
+
+def _starts(frames: Tensor, length: int) -> Tensor:
+    """[batch]: where a slice of each example begins, by chance."""
+    return (torch.rand(len(frames), device=frames.device) * (frames - length + 1).clamp_min(1)).long()
 
 
 def _those(output: Output, prefix: str) -> list[Tensor]:

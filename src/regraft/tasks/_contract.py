@@ -19,7 +19,7 @@ from regraft.fingerprint import encoded_id
 from regraft.pretrained.glimpse import Glimpse
 
 Kind = Literal["classes", "labels", "numbers", "boxes", "masks", "translations", "completions", "passages",
-               "transcripts"]  # fmt: skip
+               "transcripts", "speech"]  # fmt: skip
 Encoded = dict[str, Any]
 Output = Mapping[str, Tensor]
 

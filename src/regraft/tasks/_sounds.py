@@ -28,7 +28,7 @@ from regraft.tasks._text import parse_text
 from regraft.tasks._views import View, Views
 from regraft.tasks._writing import decoder_inputs
 
-_SYNONYMS = ("file_name", "filename", "file", "path", "audio_path", "audio_file", "sound", "wav", "clip", "recording",
+SYNONYMS = ("file_name", "filename", "file", "path", "audio_path", "audio_file", "sound", "wav", "clip", "recording",
              "音频", "录音", "语音", "文件名", "路径")  # fmt: skip
 _TICK = 0.02  # seconds; what counts as one unit of ``training.max_tokens``, for models of speech have so many states
 USUAL_SECONDS = 30.0  # of the longest sound that is learned from, where the model can hear any
@@ -95,7 +95,7 @@ class SoundInputs(Inputs):
     def columns(self) -> tuple[Column, ...]:
         from regraft.data.sounds import open_sound
 
-        return (Column("audio", "input", parse_text, _SYNONYMS, opens=open_sound),)
+        return (Column("audio", "input", parse_text, SYNONYMS, opens=open_sound),)
 
     def unfit(self, examples: Sequence[Example]) -> list[BadRow]:
         """Those that are too long to be learned from."""

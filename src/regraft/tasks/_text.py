@@ -14,7 +14,7 @@ from torch import Tensor
 from regraft.data.example import Column
 from regraft.tasks._contract import Encoded, Inputs
 
-_TEXT = ("sentence", "review", "content", "body", "comment", "tweet", "document", "question", "premise", "sentence1",
+SYNONYMS = ("sentence", "review", "content", "body", "comment", "tweet", "document", "question", "premise", "sentence1",
          "text1", "message", "title", "文本", "内容", "评论", "句子", "正文")  # fmt: skip
 _PAIR = ("sentence2", "text2", "hypothesis", "answer", "文本2", "句子2")
 _STRANGE = 0.1  # share of unknown tokens above which a note is due
@@ -45,7 +45,7 @@ class TextInputs(Inputs):
 
     def columns(self) -> tuple[Column, ...]:
         return (
-            Column("text", "input", parse_text, _TEXT),
+            Column("text", "input", parse_text, SYNONYMS),
             Column("text_pair", "input", parse_text, _PAIR, required=False),
         )
 

@@ -1,0 +1,52 @@
+"""probe-then-tune: first what is new learns while the rest is frozen, then everything trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from regraft.errors import RecipeError
+from regraft.pretrained.anatomy import Anatomy
+from regraft.strategies._contract import Group, Phase, Strategy
+from regraft.strategies._layerwise import layerwise
+
+
+@dataclass(frozen=True)
+class ProbeThenTune(Strategy):
+    """Two phases, the second of which begins from a head that knows its task: less is forgotten.
+
+    Kumar et al., Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution, 2022,
+    https://arxiv.org/abs/2202.10054 (LP-FT).
+
+    Options:
+        probe_epochs: how many of the epochs only what is new trains; null for a third of them.
+        probe_learning_rate: its rate while the rest is frozen.
+        learning_rate: the rate of all, once everything trains.
+        head_learning_rate: the head's own rate then; null for the same.
+        layer_decay: below 1, each block learns more slowly than the one above it.
+    """
+
+    head_rate_option: ClassVar[str] = "probe_learning_rate"
+
+    probe_epochs: Annotated[int, Field(ge=1)] | None = None
+    probe_learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    head_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
+        probing = self.probe_epochs or max(1, epochs // 3)
+        if probing >= epochs:
+            raise RecipeError(
+                f"strategy.probe_epochs = {probing} of {epochs} epochs",
+                fix="leave at least one epoch in which everything trains, or take linear-probe",
+            )
+        fresh = tuple(name for name in anatomy.parameters if name in anatomy.new or name in anatomy.head)
+        yield Phase(probing, (Group(fresh, self.probe_learning_rate),))
+        groups = layerwise(
+            anatomy, anatomy.parts, rate=self.learning_rate, decay=self.layer_decay, head_rate=self.head_learning_rate
+        )
+        yield Phase(epochs - probing, tuple(groups))
