@@ -170,8 +170,8 @@ class Runs:
             self._loaded[cell] = Tuned.load(self[cell].run.folder)
         return self._loaded[cell]
 
-    def recipe(self, cell: Cell) -> Recipe:
-        """A recipe that takes a fraction of a second."""
+    def recipe(self, cell: Cell, *overrides: str) -> Recipe:
+        """A recipe that takes a fraction of a second; overrides are as on the command line."""
         options = {"n": 1} if cell.strategy == "top-layers" else {}
         varied = {"augmentation": {"policy": "light", "geometry": cell.table != "numbers"}} if cell.of_images else {}
         varied = {"augmentation": "light"} if cell.of_sounds else varied
@@ -186,7 +186,8 @@ class Runs:
                 "evaluation": {"baselines": False, "resamples": 100},
                 "output": str(self.folder / "runs"),
                 "name": str(cell),
-            }
+            },
+            overrides,
         )
 
     def listeners(self) -> dict[str, str]:

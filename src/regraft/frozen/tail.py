@@ -107,7 +107,7 @@ class Tail:
         reading = self._tap.reading
         if reading == "mean" and self._seen.grid:
             return torch.cat(list(rows))[:, :, None, None]
-        return _laid_out(rows, _places_of(inputs, rows, reading), reading)
+        return _laid_out(rows, _places_of(self._model, inputs, rows, reading), reading)
 
     @property
     def _seen(self) -> Trace:
@@ -182,13 +182,19 @@ def stem_modules(model: nn.Module, anatomy: Anatomy) -> list[nn.Module]:
     return [model.get_submodule(path) for path in found]
 
 
-def _places_of(inputs: Mapping[str, Tensor], rows: Sequence[Tensor], reading: Reading) -> Tensor:
-    """Where rows go, bool [batch, longest]: as the attention mask says, or else from the left."""
+def _places_of(model: Any, inputs: Mapping[str, Tensor], rows: Sequence[Tensor], reading: Reading) -> Tensor:
+    """Where rows go, bool [batch, longest]: as the attention mask says, or else from the left.
+
+    Of a model that hears, padding has states too: as many as its convolutions leave of it.
+    """
     mask = inputs.get("attention_mask")
     lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
     if mask is not None and (reading != "all" or torch.equal(mask.sum(1), lengths)):
         return mask.bool()
-    return torch.arange(int(lengths.max()), device=lengths.device) < lengths.unsqueeze(1)
+    longest, left_of = int(lengths.max()), getattr(model.base_model, "_get_feat_extract_output_lengths", None)
+    if mask is not None and left_of is not None:
+        longest = max(longest, int(left_of(torch.tensor(mask.shape[1]))))
+    return torch.arange(longest, device=lengths.device) < lengths.unsqueeze(1)
 
 
 def _cut(inputs: Mapping[str, Tensor], *, last: bool) -> dict[str, Tensor]:

@@ -128,14 +128,16 @@ class VitsTraining(nn.Module):
         token_mask = attention_mask.unsqueeze(1).to(spectrogram.dtype)
         frame_mask = _mask(frames, spectrogram.shape[-1]).unsqueeze(1).to(spectrogram.dtype)
 
-        encoder = self.posterior_encoder if self.posterior_encoder is not None else self.backbone.posterior_encoder
-        z, posterior_mean, posterior_log_std = encoder(spectrogram, frame_mask)
-        z_p = self.backbone.flow(z, frame_mask)
-
+        # First, for so far nothing is drawn: where rows stand for its blocks, the same numbers follow.
         text = self.backbone.text_encoder(
             input_ids=input_ids, padding_mask=token_mask.transpose(1, 2), attention_mask=attention_mask
         )
         prior_mean, prior_log_std = (x.transpose(1, 2).float() for x in (text.prior_means, text.prior_log_variances))
+
+        encoder = self.posterior_encoder if self.posterior_encoder is not None else self.backbone.posterior_encoder
+        z, posterior_mean, posterior_log_std = encoder(spectrogram, frame_mask)
+        z_p = self.backbone.flow(z, frame_mask)
+
         with torch.no_grad():
             likely = log_likelihood(z_p.float(), prior_mean, prior_log_std)
             token_of = monotonic_alignment(likely, attention_mask.sum(1), frames)

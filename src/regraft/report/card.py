@@ -125,6 +125,8 @@ def _needs_regraft(material: Material) -> str:
     architecture = str(_json_of(material, "config.json").get("model_type") or "")
     if architecture.startswith("regraft-") or architecture in _OURS:
         return "its architecture is regraft's own, which transformers does not have"
+    if material.kind == "speech":
+        return "it draws the chance in its speech from the text, so that it always says the same"
     if (material.recipe.get("task") or {}).get("target_language"):
         return "it is told which languages to read and to write"
     return "its numbers are in units of the training data" if material.task == "image-regression" else ""

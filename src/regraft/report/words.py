@@ -68,6 +68,20 @@ METRICS = {
         "Character error rate",
         "characters left out, put in or taken for others, for each that was said; 0 is perfect, lower is better",
     ),
+    "likeness": (
+        "Likeness",
+        "how alike the voice is to that of the recordings, times the share of the words that a listener understood; "
+        "1 is perfect",
+    ),
+    "similarity": (
+        "Speaker similarity",
+        "how alike the voice is to that of the recordings, to an encoder of speakers; 1 is the same voice",
+    ),
+    "mcd": (
+        "Mel-cepstral distortion",
+        "how far the sounds are from the recording's, in dB, laid against each other; lower is better, though a voice "
+        "that mumbles may come closer than one that speaks clearly in another melody",
+    ),
 }
 SYSTEMS = {
     "tuned": "Tuned model",

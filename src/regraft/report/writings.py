@@ -41,19 +41,22 @@ def writings(
 
 
 def compared(material: Material, values: Mapping[str, Any]) -> Compared | None:
-    """The truth and the answer of a row; None where one of them is no text."""
-    if material.kind == "speech" or values.get("target") is None or values.get("prediction") is None:
+    """The truth and the answer of a row; None where one of them is no text. Of speech, what was heard of it."""
+    if material.kind == "speech":
+        heard = values.get("heard")
+        return None if heard is None else compare(str(values["text"]), str(heard), spoken=True)
+    if values.get("target") is None or values.get("prediction") is None:
         return None
     return compare(str(values["target"]), str(values["prediction"]), spoken=material.kind == "transcripts")
 
 
 def distance_in_words(material: Material, found: Compared) -> str:
     """How far an answer is from the truth."""
-    what = "character" if found.unspaced else "word"
+    what, heard = "character" if found.unspaced else "word", material.kind in {"transcripts", "speech"}
     if not found.apart:
-        return f"no {what} differs" if material.kind == "transcripts" else "as the truth"
+        return f"no {what} differs" if heard else "as the truth"
     part = "the first " if found.cut else ""
-    if material.kind == "transcripts":
+    if heard:
         return f"{_amount(found.apart, 'error')} in {part}{_amount(found.wanted, what)}"
     signs = "" if found.unspaced else " and signs"
     return f"{found.apart:,} of {part}{_amount(found.longest, what)}{signs} differ"
@@ -78,9 +81,20 @@ def _writing(material: Material, values: Mapping[str, Any], aside: str | None) -
         near = distance_in_words(material, found) if found else ""
         aside = " · ".join(part for part in (near, perplexity_in_words(values.get("loss"))) if part)
     if material.kind == "speech":
-        return Writing(_asked(material, values), _spoken(material, values), aside, name)
+        alike, lines = values.get("similarity"), _asked(material, values) if found is None else _understood(found)
+        likeness = f"voice {number(alike)} alike" if isinstance(alike, float) and math.isfinite(alike) else ""
+        aside = " · ".join(part for part in (aside, likeness) if part)
+        return Writing(lines, _spoken(material, values), aside, name)
     clips = [clip(material, path, alt=f"recording {name}")] if path else []
     return Writing([*_asked(material, values), *_answered(material, values, found)], clips, aside, name, path)
+
+
+def _understood(found: Compared) -> list[Line]:
+    """What was to be said, and what was heard of what was spoken."""
+    if not found.apart:
+        return [Line("heard ✓", cut(found.true, _LONGEST), "truth")]
+    heard = cut(found.told, _LONGEST) or [Span("nothing")]
+    return [Line("to say", cut(found.true, _LONGEST), "truth"), Line("heard", heard, "answer")]
 
 
 def _asked(material: Material, values: Mapping[str, Any]) -> list[Line]:

@@ -26,6 +26,7 @@ _MOST = 12
 _MOST_MASKS = 6
 _MOST_TEXTS = 8  # of each of two kinds
 _MOST_SOUNDS = 8
+_MOST_SPOKEN = 4
 _MOST_COMPARED = 200  # masks that are read again to find the worst
 _MOST_READ = 2000  # texts, likewise
 _LONGEST = 600
@@ -49,7 +50,7 @@ def render(material: Material) -> Section | None:
     if material.kind in TEXTS:
         return _of_texts(material, table)
     if material.kind == "speech":
-        return None
+        return _of_speech(material, table)
     if material.kind == "masks" and not _known_truth(table):
         note = (
             "The true masks were drawn from outlines and were not kept, so the worst answers are not told apart here."
@@ -137,6 +138,16 @@ def _of_texts(material: Material, table: pa.Table) -> Section | None:
         )
     title = "What surprises it most" if material.kind == "passages" else "Where it is furthest off"
     return Section("mistakes", title, blocks) if blocks else None
+
+
+def _of_speech(material: Material, table: pa.Table) -> Section | None:
+    """The sentences that were understood worst."""
+    far = _furthest(material, table)[:_MOST_SPOKEN]
+    if not far:
+        return None
+    part = f" Of {_MOST_READ:,} that were compared." if len(table) > _MOST_READ else ""
+    sentence = f"The sentences whose words were understood worst.{part}"
+    return Section("mistakes", "Where it is hard to understand", writings(material, sentence, far))
 
 
 def _still(material: Material, row: int, shown: Sequence[int]) -> bool:
