@@ -50,6 +50,8 @@ class SpokenInputs(Inputs):
     """
 
     wanted: ClassVar[str] = "a text"
+    alone: ClassVar[bool] = True  # the blocks of a VITS hold convolutions
+
     voices: bool = False
 
     def columns(self) -> tuple[Column, ...]:
