@@ -29,7 +29,7 @@ from regraft.tasks._writing import tidy
 NOBODY = "none"
 _RATE = 16_000  # Hz, of what is compared
 _BANDS, _CEPSTRA = 80, 13  # of a spectrum, and how many numbers its shape is told by; loudness is not among them
-_QUIETEST = 1e-10  # power below which a band counts as silent
+_QUIETEST = 1e-7  # of the greatest power of a sound, below which a band counts as silent
 _TOGETHER = 8  # sounds that are written down at a time
 
 Samples = NDArray[np.float32]
@@ -154,7 +154,8 @@ def _cepstra(samples: Samples) -> NDArray[np.float64]:
     from regraft.pretrained.speaker import SpeakerEncoderConfig, mel_spectrogram
 
     power = mel_spectrogram(torch.from_numpy(samples), SpeakerEncoderConfig(num_mel_bins=_BANDS, sampling_rate=_RATE))
-    amplitudes = 0.5 * np.log(np.maximum(power.double().numpy(), _QUIETEST))
+    floor = max(float(power.max()) * _QUIETEST, 1e-30)
+    amplitudes = 0.5 * np.log(np.maximum(power.double().numpy(), floor))
     return np.asarray(dct(amplitudes, norm="ortho", axis=1)[:, 1 : 1 + _CEPSTRA])
 
 
