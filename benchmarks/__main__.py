@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import depths, forecast, images, movie, peer_trainer, sweep
+from benchmarks import depths, forecast, images, movie, peer_trainer, speech, sweep
 
 _ALL = {
     "movie": movie.main,
     "depths": depths.main,
     "forecast": forecast.main,
     "images": images.main,
+    "speech": speech.main,
     "sweep": sweep.main,
     "peer_trainer": peer_trainer.main,
 }

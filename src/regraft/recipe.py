@@ -42,7 +42,7 @@ class ModelOptions(Section):
     name: str = Field(
         "",
         description="A model folder, a GGUF file, a hub id, or a packaged model; empty for the task's own: "
-        "minilm for classes of texts, efficientnet-lite0 for images, whisper-tiny.en for speech.",
+        "minilm for classes of texts, efficientnet-lite0 for images, whisper-tiny.en for sounds, joe for voices.",
     )
     revision: str | None = Field(None, description="The commit or tag of a hub model.")
     head: Literal["own", "mean", "graft"] = Field(
@@ -87,7 +87,7 @@ class DataOptions(Section):
 
 
 class StrategyOptions(OpenSection):
-    name: str = Field("full", description="How to tune: linear-probe, top-layers, full.")
+    name: str = Field("full", description="How to tune: linear-probe, top-layers, full, probe-then-tune.")
     freeze: list[str] = Field(
         default_factory=list, description='Patterns to freeze, such as "embeddings" or "blocks[:4]".'
     )

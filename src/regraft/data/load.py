@@ -133,7 +133,7 @@ def _contradictions(side: str, examples: Sequence[Example]) -> list[str]:
 
 
 def _labelled(example: Example) -> str:
-    return f"{_places([example])} ({shown(example.target)})"
+    return f"{_places([example])} ({shown(getattr(example.target, 'path', example.target))})"
 
 
 def _places(examples: Sequence[Example]) -> str:
