@@ -343,3 +343,16 @@ def test_predictions_name_the_files_and_what_was_heard(place: Path) -> None:
         assert isinstance(row["heard"], str)
         assert 0 <= row["similarity"] <= 1.0001
     assert all(a["id"] != b["id"] for a, b in pairwise(rows))
+
+
+def test_what_a_voice_takes_is_forecast(place: Path) -> None:
+    """More test rows than are rehearsed, so that what the others take is reckoned."""
+    from regraft.forecasting import foresee
+
+    split = "data.split={train: 0.3, validation: 0.1, test: 0.6}"
+    table = place / "many"
+    if not table.exists():
+        toy_sounds(table, kind="speech", sounds=200)
+    prepared = foresee(prepare(recipe(place, "vits", split, f"data={table}")), always=True)
+    assert prepared.plan.forecast is not None
+    assert prepared.plan.forecast["seconds"] > 0

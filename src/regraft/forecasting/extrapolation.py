@@ -268,7 +268,11 @@ def _scoring(basis: _Basis) -> float:
 def _composing(prepared: Prepared, values: Sequence[Any]) -> float:
     """Seconds for the scores of rows, whatever the model says of them."""
     kind = prepared.answers.kind
-    target, said = prepared.task.targets.judged(values, _anything(prepared, values), prepared.answers)
+    said = _anything(prepared, values)
+    if kind == "speech":  # listening is part of what was rehearsed
+        target: NDArray[Any] = np.array([value.text for value in values], dtype=np.dtypes.StringDType())
+    else:
+        target, said = prepared.task.targets.judged(values, said, prepared.answers)
     sides = {"test": evaluation.Outputs(target, said), "validation": evaluation.Outputs(target[:0], said[:0])}
     baselines = {"linear_probe": evaluation.probabilities(said, kind)} if prepared.recipe.evaluation.baselines else {}
     return seconds_of(lambda: compose_scores(prepared, sides, baselines))
@@ -284,10 +288,10 @@ def _anything(prepared: Prepared, values: Sequence[Any]) -> NDArray[Any]:
         boxes[..., 2:4] += boxes[..., :2]
         boxes[..., 5] = chance.integers(width, size=(count, 100))
         return boxes
-    if prepared.answers.kind in evaluation.TEXTS:
-        said = np.empty((count, 3), dtype=object)
-        said[:] = ["some words of an answer, as many as are usual", 20.0, 10]
-        return said
+    if prepared.answers.kind in (*evaluation.TEXTS, "speech"):
+        said = np.empty((count, 5), dtype=object)
+        said[:] = ["some words of an answer, as many as are usual", 20.0, 10, 6.0, 0.7]
+        return said if prepared.answers.kind == "speech" else said[:, :3]
     return prepared.answers.in_units(chance.normal(size=(count, width)).astype(np.float32))
 
 
