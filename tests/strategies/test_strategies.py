@@ -57,8 +57,8 @@ def _phases(
 
 
 def _rates(name: str, **options: Any) -> dict[str, float]:
-    """The rate of every parameter that trains, by its place."""
-    (phase,) = _phases(name, **options)
+    """The rate of every parameter that trains, by its place; of several phases, in the first."""
+    phase = _phases(name, **options)[0]
     return {PLACES[parameter]: group.learning_rate for group in phase.groups for parameter in group.parameters}
 
 
@@ -201,3 +201,11 @@ def test_a_head_that_was_trained_before_may_be_frozen() -> None:
 def test_nothing_left_to_train_is_refused() -> None:
     with pytest.raises(RecipeError, match="nothing is left to train"):
         _phases("linear-probe", freeze=["head"], anatomy=_anatomy(new=()))
+
+
+def test_after_a_probe_everything_trains_at_its_own_rate() -> None:
+    first, second = _phases("probe-then-tune", probe_epochs=1, probe_learning_rate=1e-2, learning_rate=1e-5)
+    assert (first.epochs, second.epochs) == (1, 2)
+    assert {group.learning_rate for group in first.groups} == {1e-2}
+    assert {group.learning_rate for group in second.groups} == {1e-5}
+    assert first.trainable < second.trainable == frozenset(PLACES)

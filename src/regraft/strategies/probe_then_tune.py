@@ -45,6 +45,11 @@ class ProbeThenTune(Strategy):
                 fix="leave at least one epoch in which everything trains, or take linear-probe",
             )
         fresh = tuple(name for name in anatomy.parameters if name in anatomy.new or name in anatomy.head)
+        if not fresh:
+            raise RecipeError(
+                "this model has no head, and nothing in it is new: there is nothing to probe with",
+                fix="take strategy=full",
+            )
         yield Phase(probing, (Group(fresh, self.probe_learning_rate),))
         groups = layerwise(
             anatomy, anatomy.parts, rate=self.learning_rate, decay=self.layer_decay, head_rate=self.head_learning_rate
