@@ -14,7 +14,7 @@ A published voice may lack the posterior encoder and the half of the duration pr
 both then begin anew. As long as the voice is frozen the posterior encoder is taught by the voice itself: it hears what
 the voice says of the texts, and is to find the z it was made of. That is the sleep phase of Hinton et al., The
 Wake-Sleep Algorithm for Unsupervised Neural Networks, 1995, https://doi.org/10.1126/science.7761831; it takes the place
-of the KL term, which would teach an encoder that knows nothing to say nothing.
+of most of the KL term, which would teach an encoder that knows nothing to say nothing.
 
 All random numbers are torch's.
 """
@@ -43,6 +43,7 @@ from transformers.models.vits.modeling_vits import (
 from regraft.errors import RecipeError
 from regraft.pretrained.vits_discriminators import Discriminators
 
+_DREAMING = 0.05  # at most, of the KL term while the voice is frozen
 MELS = 80  # bands of the spectrogram that the decoder is judged by
 _QUIETEST = 1e-5  # amplitude below which a band counts as silent
 _SHORTEST = 1e-5  # what is left of a duration before its logarithm is taken
@@ -278,11 +279,14 @@ def vits_loss(
 ) -> Tensor:
     """[batch]: the sum of all, weighted as the paper's code weights them; equation 11, and equation 8 in the same sum.
 
-    The discriminators' part and the voice's share no gradient, so one step serves both. While the voice is frozen its
-    dreams stand for the KL term.
+    The discriminators' part and the voice's share no gradient, so one step serves both. While the voice is frozen the
+    posterior encoder learns from its dreams, and little from the KL term.
     """
-    posterior = dream_loss(output) if "dream_nll" in output else kl_loss(output)
-    loss = mel * mel_loss(output) + kl * posterior + duration * duration_loss(output)
+    if "dream_nll" in output:
+        posterior = dream_loss(output) + min(kl, _DREAMING) * kl_loss(output)
+    else:
+        posterior = kl * kl_loss(output)
+    loss = mel * mel_loss(output) + posterior + duration * duration_loss(output)
     if "scores_of_real.0" in output:
         loss = loss + generator_loss(output) + features * feature_loss(output) + discriminator_loss(output)
     return loss
