@@ -120,9 +120,13 @@ class SoundInputs(Inputs):
         return [{"sound": values["audio"], "ear": ear} for values in inputs]
 
     def length(self, encoded: Encoded) -> int:
+        """Its seconds in units of 20 ms, and the tokens that a decoder reads of the truth.
+
+        Where all sounds are as long as the window these tell which go together, so that little is padded.
+        """
         ear: Ear = encoded["ear"]
         seconds = ear.window if ear.kind == "window" else encoded["sound"].seconds
-        return max(1, -int(-seconds // _TICK))
+        return max(1, -int(-seconds // _TICK)) + len(encoded.get("decoder_input_ids", ()))
 
     def alike(self, encoded: Sequence[Encoded]) -> bool:
         return bool(encoded) and encoded[0]["ear"].alike
