@@ -41,7 +41,7 @@ fix: $(VENV)/dev.stamp  ## let ruff repair and format the code
 	$(BIN)/ruff format
 
 bench: $(VENV)/dev.stamp  ## side by side with other ways to do the same, in one run
-	$(BIN)/python -m materials minilm vader efficientnet-lite0 fashion-mnist
+	$(BIN)/python -m materials minilm vader efficientnet-lite0 fashion-mnist whisper-tiny.en asterisk-en
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/dev.stamp  ## the reference of the Python interface, as HTML in build/docs
