@@ -84,7 +84,8 @@ def test_a_comparison_is_a_table_with_a_choice(compared):
     lines = list(_comparison_lines(compared))
     assert lines[0].split()[:2] == ["strategy", "trains"]
     assert any(line.startswith("top-layers n=1") for line in lines)
-    assert lines[-1].startswith("\nwithin 60 minutes: full")
+    chosen = compared["forecasts"][compared["chosen"]]["strategy"]
+    assert lines[-1].startswith(f"\nwithin 60 minutes: {chosen} (of those within the budget")
 
 
 def test_a_mistake_in_the_recipe_is_told_before_anything_is_compared(command, asked):
