@@ -89,7 +89,8 @@ def _timed(recipe: dict[str, Any], place: Path) -> dict[str, Any]:
     place.mkdir(parents=True)
     os.environ["REGRAFT_STORE"] = str(place / "store")
     events = tune_events(make_recipe({**recipe, "output": str(place / "runs"), "name": "run"}))
-    filling, epochs, last, reason = 0.0, [], time.perf_counter(), ""
+    filling, last, reason = 0.0, time.perf_counter(), ""
+    epochs: list[float] = []
     while True:
         try:
             event = next(events)

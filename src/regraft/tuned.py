@@ -18,7 +18,7 @@ from regraft.device import choose_device
 from regraft.errors import RecipeError
 from regraft.evaluation import probabilities
 from regraft.evaluation.outputs import gather
-from regraft.frozen import Runner
+from regraft.frozen import Runner, encoding_once
 from regraft.pretrained import Pretrained
 from regraft.recipe import TaskOptions
 from regraft.run import read_json, write_json
@@ -122,14 +122,15 @@ class Tuned:
 
         def look(batch: dict[str, Tensor], places: Sequence[int]) -> Tensor:
             rows = [encoded[place] for place in places]
-            output = {} if not asked else model(**batch) if run is None else run(batch, places)
-            if seen is not None:
-                seen(output, places)
-            kept = self.task.targets.said(output, self.answers, rows)
-            if not write:
-                return kept
-            with nullcontext() if run is None else run.standing(batch, places):
-                written = self.task.write(model, rows, processor)
+            with encoding_once(model) if run is None else nullcontext():
+                output = {} if not asked else model(**batch) if run is None else run(batch, places)
+                if seen is not None:
+                    seen(output, places)
+                kept = self.task.targets.said(output, self.answers, rows)
+                if not write:
+                    return kept
+                with nullcontext() if run is None else run.standing(batch, places):
+                    written = self.task.write(model, rows, processor)
             return kept if written is None else torch.cat([kept, written.to(kept)], dim=1)
 
         return gather(model, self.task.inputs, processor, encoded, look, batch_size=batch_size, poll=poll, blank=blank)

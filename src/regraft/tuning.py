@@ -37,7 +37,6 @@ _TRAINING = threading.Lock()
 _EXAMPLES_SHOWN, _VIEWS_SHOWN = 6, 4  # of a sheet of what training sees
 _NEARLY_ALL = 0.999  # of the pixels, or the numbers of boxes
 _MOST = 0.5  # of the sentences that are spoken
-_PROBE_ROWS = 64  # rows on which the saved model is compared with the one in memory
 
 
 @dataclass(frozen=True)
@@ -326,7 +325,7 @@ def _prove_saved(tuned: Tuned, run: Run, prepared: Prepared) -> int:
     Raises:
         TrainingError: the answers differ, be it by a bit, unless all weights are equal.
     """
-    examples = (prepared.splits.test or prepared.splits.train)[:_PROBE_ROWS]
+    examples = (prepared.splits.test or prepared.splits.train)[: prepared.task.proof_rows]
     encoded = make_rows(examples, prepared.task, prepared.answers, prepared.pretrained).encoded
     opened = Tuned.load(run.model)
     now, before = opened.logits(encoded), tuned.logits(encoded)

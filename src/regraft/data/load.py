@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 from regraft.data.cells import shown
 from regraft.data.example import BadRow, Column, Example, Splits
@@ -133,7 +134,8 @@ def _contradictions(side: str, examples: Sequence[Example]) -> list[str]:
 
 
 def _labelled(example: Example) -> str:
-    return f"{_places([example])} ({shown(getattr(example.target, 'path', example.target))})"
+    path = getattr(example.target, "path", None)
+    return f"{_places([example])} ({shown(example.target if path is None else Path(path).name)})"
 
 
 def _places(examples: Sequence[Example]) -> str:

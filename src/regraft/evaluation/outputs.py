@@ -42,7 +42,8 @@ def gather(
     device = next(model.parameters()).device
     found: NDArray[Any] | None = None
     with torch.no_grad():
-        for places in _runs([inputs.length(row) for row in encoded], batch_size, alike=inputs.alike(encoded)):
+        lengths = [inputs.length(row) for row in encoded]
+        for places in scored_passes(lengths, batch_size, alike=inputs.alike(encoded)):
             poll()
             chosen = [encoded[place] for place in places]
             batch = inputs.blank(chosen, processor) if blank else None
@@ -73,7 +74,12 @@ def features_of(
     return gather(model, inputs, processor, encoded, look, batch_size=batch_size, poll=poll)
 
 
-def _runs(lengths: Sequence[int], batch_size: int, *, alike: bool) -> Iterator[list[int]]:
+def scored_passes(lengths: Sequence[int], batch_size: int, *, alike: bool) -> Iterator[list[int]]:
+    """The positions of the examples of each pass, by length.
+
+    Args:
+        alike: whether only examples of one length go together.
+    """
     ordered = sorted(range(len(lengths)), key=lambda place: lengths[place])
     for start in range(0, len(ordered), batch_size):
         yield from within_budget(ordered[start : start + batch_size], lengths, max_tokens=_TOKENS, alike=alike)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from regraft.data.batches import padded, passes, step_batches
+from regraft.evaluation.outputs import scored_passes
 from regraft.preparation import Prepared, make_rows
 from regraft.training import Rows
 
@@ -83,7 +84,7 @@ def filled_tokens(prepared: Prepared, lengths: Sequence[int]) -> int:
 
 def scored_tokens(lengths: Sequence[int], batch_size: int) -> int:
     """Tokens that are computed when examples of these lengths are scored."""
-    return sum(len(chunk) * lengths[chunk[-1]] for chunk in _by_length(lengths, batch_size))
+    return sum(_size(places, lengths) for places in scored_passes(lengths, batch_size, alike=False))
 
 
 def _count(prepared: Prepared, batches: Sequence[Sequence[int]]) -> int:
@@ -94,15 +95,22 @@ def _count(prepared: Prepared, batches: Sequence[Sequence[int]]) -> int:
 
 
 def _scored_together(prepared: Prepared, lengths: Sequence[int]) -> list[int]:
-    """Examples of some of the batches in which they are scored, the longest among them; of a slow model only that."""
-    chunks = _by_length(lengths, prepared.recipe.evaluation.batch_size)
-    slow = bool(chunks) and rough_seconds(prepared, sum(lengths[place] for place in chunks[-1])) > _SECONDS
-    return sorted(place for chunk in (chunks[-1:] if slow else spread(chunks, _CHUNKS)) for place in chunk)
+    """Examples of some of the batches in which they are scored, the longest among them.
 
-
-def _by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    Of a slow model only the largest pass of the longest batch: it takes as much memory as there is to take.
+    """
+    size = prepared.recipe.evaluation.batch_size
     ordered = sorted(range(len(lengths)), key=lambda place: lengths[place])
-    return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
+    chunks = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    if chunks and rough_seconds(prepared, sum(lengths[place] for place in chunks[-1])) > _SECONDS:
+        longest = [lengths[place] for place in chunks[-1]]
+        largest = max(scored_passes(longest, size, alike=False), key=lambda places: _size(places, longest))
+        chunks = [[chunks[-1][place] for place in largest]]
+    return sorted(place for chunk in spread(chunks, _CHUNKS) for place in chunk)
+
+
+def _size(places: Sequence[int], lengths: Sequence[int]) -> int:
+    return len(places) * max(lengths[place] for place in places)
 
 
 def _ordered(prepared: Prepared, rows: Rows, *, epoch: int) -> list[list[int]]:

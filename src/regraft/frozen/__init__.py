@@ -3,6 +3,7 @@
 from regraft.frozen.execution import UNFIT, Decision, Execution, Runner
 from regraft.frozen.features import depth_taps, features
 from regraft.frozen.frontier import Frontier, chain_of, find_frontier, known_norms, resting
+from regraft.frozen.once import encoding_once
 from regraft.frozen.patch import forget_biases, statistics_at_rest
 from regraft.frozen.prefix import Prefix, Tap
 from regraft.frozen.rows import FrozenRows, fill, read
@@ -24,6 +25,7 @@ __all__ = [
     "Trace",
     "chain_of",
     "depth_taps",
+    "encoding_once",
     "features",
     "fill",
     "find_frontier",

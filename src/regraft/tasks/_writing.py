@@ -133,6 +133,7 @@ class WritingTask(Task):
     """What the tasks share whose answers are written."""
 
     looks_first: ClassVar[bool] = True  # some families keep constants among their parameters
+    proof_rows: ClassVar[int] = 16  # what is written takes long
 
     @property
     def targets(self) -> TextTargets:

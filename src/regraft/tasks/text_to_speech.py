@@ -47,6 +47,7 @@ class TextToSpeech(Task):
     pipeline_tag: ClassVar[str] = "text-to-speech"
     default_model: ClassVar[str] = "joe"
     looks_first: ClassVar[bool] = True
+    proof_rows: ClassVar[int] = 16  # what is spoken takes long
 
     says: Literal["auto", "waves", "spectrograms"] = "auto"
     max_seconds: Annotated[float, Field(gt=0, le=60)] = 30.0
