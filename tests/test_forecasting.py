@@ -272,3 +272,12 @@ def test_only_a_run_that_looks_long_is_foreseen_unasked(ready: Ready) -> None:
     told = foresee(prepared, always=True).plan.forecast
     assert told is not None
     assert told["seconds"] > 0
+
+
+def test_a_long_run_is_not_foreseen_where_that_takes_a_tenth_of_it(
+    ready: Ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regraft.forecasting.extrapolation._LONG", 0.0)
+    short, long = ready("training.epochs=1"), ready("training.epochs=100")
+    assert foresee(short) is short
+    assert foresee(long).plan.forecast is not None

@@ -92,6 +92,8 @@ def reading_recipe(model: str | Path, tuned: Tuned, data: str, overrides: Sequen
     if run.recipe.is_file():
         asked = read_recipe(run.recipe).data
         reading |= {"encoding": asked.encoding, "delimiter": asked.delimiter, "label_separator": asked.label_separator}
+        if asked.images is not None and not Path(os.path.expanduser(data)).is_dir():
+            reading["images"] = asked.images
         header = read_header(data, make_recipe({"task": tuned.task_name, "data": reading}, overrides).data)
         reading["columns"] = {ours: theirs for ours, theirs in asked.columns.items() if theirs in header}
     return make_recipe({"task": tuned.task_name, "data": reading}, overrides)
@@ -325,7 +327,7 @@ def _drawn_truth(example: Example, tuned: Tuned) -> bytes | None:
 
 def _shown(value: Any) -> Any:
     """An input as text: of a file, its path."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else getattr(value, "path", value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | tuple) else getattr(value, "path", value)
 
 
 def _told(example: Example, tuned: Tuned) -> Any:

@@ -197,7 +197,13 @@ def augmented(rows: Rows, task: Task, recipe: Recipe, *, epochs: int) -> tuple[R
 
 def _primary(recipe: Recipe, task: Task, answers: Answers) -> str:
     """The metric that decides, checked before anything is spent."""
-    return evaluation.find_metric(recipe.evaluation.primary or task.primary, answers.kind).name
+    name = evaluation.find_metric(recipe.evaluation.primary or task.primary, answers.kind).name
+    if name in task.unmeasured:
+        raise RecipeError(
+            f"evaluation.primary = {name}, and the options of the task leave nobody who measures it",
+            fix=f"leave evaluation.primary out: {task.primary} then decides",
+        )
+    return name
 
 
 def _only_fitting(splits: Splits, task: Task, answers: Answers, on_bad_rows: str) -> Splits:

@@ -64,7 +64,7 @@ class Tuned:
         waiting = enumerate(inputs, start=1)
         while chunk := list(islice(waiting, _CHUNK)):
             read = [self.parsed(item, number) for number, item in chunk]
-            pieces = [self.task.pieces(values) for values in read]
+            pieces = [self._answerable(self.task.pieces(values)) for values in read]
             parts = [part for of_one in pieces for part in of_one]
             encoded = self.task.inputs.encode(parts, self.pretrained.processor, self.pretrained.config)
             scores = iter(self.scores(self.outputs(encoded, batch_size=batch_size)))
@@ -81,6 +81,12 @@ class Tuned:
             RecipeError: its task has no such option.
         """
         own = {field.name: getattr(self.task, field.name) for field in fields(self.task)}  # type: ignore[arg-type]
+        foreign = next((name for name in options if name not in own), None)
+        if foreign is not None:
+            flag = f"--{foreign.replace('_', '-')}"
+            raise RecipeError(
+                f"{self.task_name} has no {foreign}", fix=f"leave {flag} out; it is for models that write"
+            )
         return replace(self, task=make_task(TaskOptions(name=self.task_name, **own | options)))
 
     def speak(self, item: Any) -> Iterator[str]:
@@ -209,7 +215,18 @@ class Tuned:
                 read[column.name] = self.task.inputs.given(column, values[column.name])
             except ValueError as error:
                 raise RecipeError(f"input {number}: {column.name!r} {error}") from None
+        reason = self.trouble(read)
+        if reason is not None:
+            raise RecipeError(f"input {number}: {reason}", fix="change it, or leave it out")
         return read
+
+    def trouble(self, inputs: Mapping[str, Any]) -> str | None:
+        """What is wrong with an input as this model reads it; None where it can be answered."""
+        return self.task.inputs.trouble(inputs, self.pretrained.processor, self.pretrained.config)
+
+    def _answerable(self, parts: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """The parts of an input that there is an answer to; the whole has been found to have one."""
+        return parts if len(parts) < 2 else [part for part in parts if self.trouble(part) is None]
 
 
 def _spaced(parts: Sequence[Iterator[str]]) -> Iterator[str]:

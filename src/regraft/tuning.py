@@ -159,6 +159,8 @@ def run_events(
         for event in loop.events():
             yield _recorded(run, event)
         best_step = loop.use_best()
+        if loop.left_alone():
+            yield _recorded(run, Event("untouched", loop.left_alone()))
         outcome = yield from _conclude(prepared, run, stop)
     except Interrupted as stopped:
         raise _resumable(stopped, run) from None
@@ -256,7 +258,7 @@ def _conclude(prepared: Prepared, run: Run, stop: Poll) -> Generator[Event, None
         rows = make_rows(examples, prepared.task, prepared.answers, pretrained)
         said[name] = _outputs(tuned, rows, prepared, stop)
         sides[name] = evaluation.Outputs(*prepared.task.targets.judged(rows.values, said[name], prepared.answers))
-        yield Event("stage", {"doing": f"evaluated {len(examples)} {name} rows"})
+        yield Event("stage", {"doing": f"evaluated {len(examples)} {name} row{'' if len(examples) == 1 else 's'}"})
     baselines = score_baselines(prepared, stop) if prepared.recipe.evaluation.baselines else {}
     yield Event("stage", {"doing": "scored the baselines"})
     scores = compose_scores(prepared, sides, baselines)

@@ -199,3 +199,21 @@ def test_version_is_told(command):
 def test_python_and_command_line_answer_alike(command, tuned_run):
     from_python = Tuned.load(tuned_run).predict("a good film")[0]
     assert json.loads(command("predict", tuned_run, "a good film").out) == from_python
+
+
+def test_what_only_writers_and_voices_are_asked_is_refused_of_others(command, tuned_run):
+    answer = command("predict", tuned_run, "good", "--temperature", 0.5)
+    assert answer.code == 2
+    assert "text-classification has no temperature" in answer.err
+    assert "leave --temperature out" in answer.err
+    answer = command("predict", tuned_run, "good", "--sounds", "folder")
+    assert answer.code == 2
+    assert "does not speak" in answer.err
+
+
+def test_a_forecast_can_be_left_out(command, place, tmp_path):
+    given = ["tune", "--data", place / "reviews.csv", "--task", "text-classification", "--model", place / "model", "-q"]
+    assert command(*given, f"output={tmp_path}", "name=none", "training.epochs=1", "--no-forecast").code == 0
+    assert command(*given, f"output={tmp_path}", "name=one", "training.epochs=1", "--forecast").code == 0
+    assert '"forecast": null' in (tmp_path / "none" / "plan.json").read_text()
+    assert '"forecast": null' not in (tmp_path / "one" / "plan.json").read_text()

@@ -165,3 +165,11 @@ def test_a_section_is_one_file() -> None:
         assert isinstance(module.PLACE, int)
         assert callable(module.render)
         assert module.__doc__
+
+
+def test_that_the_best_weights_are_of_an_earlier_phase_is_told_at_the_top(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "classes")
+    assert "The best weights are those of phase" not in write_report(run).read_text(encoding="utf-8")
+    run.record("untouched", phase=1, phases=2, tensors=350)
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "The best weights are those of phase 1 of 2: 350 tensors train only in later phases" in page

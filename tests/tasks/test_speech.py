@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from regraft import Tuned, make_recipe, prepare, tune
+from regraft import Tuned, evaluate, make_recipe, prepare, tune
 from regraft.data.augment.options import SoundAugmentation
 from regraft.data.sounds import LooseSound, loose_sound
 from regraft.data.spoken import spoken_form
 from regraft.errors import DataError, RecipeError
 from regraft.preparation import make_rows
 from regraft.pretrained.hearing import speller
+from regraft.recipe import ModelOptions, TaskOptions
 from regraft.tasks._ctc import BLANK, SPACE, ctc, spelled
 from regraft.tasks._sounds import cut_at_pauses, ear_of
 from regraft.tasks._writing import IGNORED
@@ -274,3 +275,27 @@ def test_a_text_model_does_not_hear(place: Path, tmp_path: Path) -> None:
 def test_what_is_no_sound_is_said() -> None:
     with pytest.raises(ValueError, match="a sound is"):
         loose_sound([1, 2, 3])
+
+
+def test_a_language_that_a_model_cannot_be_told_is_refused(place: Path) -> None:
+    with pytest.raises(RecipeError, match=r"task.language = 'en': this model is told no language"):
+        prepare(recipe(place, "whisper", task={"language": "en", "max_seconds": 2.0}))
+    values = recipe(place, "whisper", task={"language": "xx"}).model_copy(
+        update={"model": ModelOptions(name="whisper-tiny.en")}
+    )
+    with pytest.raises(RecipeError, match=r"task.language = 'xx'"):
+        prepare(values)
+    english = values.model_copy(update={"task": TaskOptions(name=ASR, language="en")})
+    with pytest.raises(RecipeError, match="this model hears English only"):
+        prepare(english)
+
+
+def test_a_table_is_read_from_the_folder_that_the_run_read_from(place: Path, tmp_path: Path, capsys: Any) -> None:
+    table = tmp_path / "table.csv"
+    table.write_bytes((place / "transcripts" / "metadata.csv").read_bytes())
+    own = recipe(place, "whisper", task={"max_seconds": 2.0})
+    data = own.data.model_copy(update={"train": str(table), "images": str(place / "transcripts")})
+    run = tune(own.model_copy(update={"data": data})).run
+    lines = table.read_text().splitlines()[:4]
+    table.write_text("\n".join(lines) + "\n")
+    assert evaluate(run.folder, data=str(table))["rows"] == 3

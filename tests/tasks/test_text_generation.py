@@ -274,6 +274,18 @@ def test_what_is_drawn_follows_the_seed(answering: Outcome) -> None:
     assert len(set(drawn)) > 1
 
 
+def test_no_more_is_written_than_there_are_positions(answering: Outcome) -> None:
+    tuned = Tuned.load(answering.run.folder).writing(max_new_tokens=1000)
+    model = tuned.pretrained.model
+    positions = model.config.max_position_embeddings
+    asked = tuned.task.inputs.encode([tuned.parsed("the film was good", 1)], tuned.pretrained.processor, model.config)
+    model.generation_config.eos_token_id = None  # it never ends
+    written = tuned.task.write(model, asked, tuned.pretrained.processor)
+    assert written is not None
+    assert int((written >= 0).sum()) == positions - asked[0]["prompt"]
+    assert len(tuned.predict("the film was good")) == 1
+
+
 def test_a_task_that_does_not_write_cannot_be_asked_to_speak(tmp_path: Path) -> None:
     table = toy_table(tmp_path / "t.jsonl", rows=40)
     folder = tiny_model(tmp_path / "bert", words=WORDS)

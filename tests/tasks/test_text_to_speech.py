@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -86,7 +89,7 @@ def test_first_what_is_new_learns_then_everything(place: Path) -> None:
 
 def test_a_probe_of_all_epochs_is_refused(place: Path) -> None:
     strategy = "strategy={name: probe-then-tune, probe_epochs: 3}"
-    with pytest.raises(RecipeError, match=r"strategy.probe_epochs = 3 of 3 epochs"):
+    with pytest.raises(RecipeError, match=r"training.epochs = 3 and strategy.probe_epochs = 3"):
         prepare(recipe(place, "piper_vits", strategy, "training.epochs=3"))
 
 
@@ -121,8 +124,87 @@ def test_voices_may_be_told_by_vectors(place: Path, tmp_path: Path) -> None:
     assert found == {(0.0, 1.0) * 4, (1.0, 1.0) * 4}
     rows[0]["speaker"] = [1.0]
     table.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(DataError, match="a speaker is told by 1 numbers, and the model takes 8"):
+    with pytest.raises(DataError, match=r"row 1: 'speaker' is a vector of 1 numbers, and the model takes 8"):
         prepare(recipe(place, "speecht5", f"data={table}", f"data.images={place / 'speech'}"))
+    rows[0]["speaker"] = [1e39] + [0.0] * 7
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match="is no voice: a vector of finite numbers"):
+        prepare(recipe(place, "speecht5", f"data={table}", f"data.images={place / 'speech'}"))
+
+
+def test_a_run_with_vectors_ends_and_writes_them_down(place: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.jsonl"
+    texts = (place / "speech" / "metadata.csv").read_text().splitlines()[1:]
+    rows = [
+        {"audio": line.split(",")[0], "text": line.split(",")[1], "speaker": [n % 2, 1.0] * 4}
+        for n, line in enumerate(texts)
+    ]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outcome = tune(recipe(place, "speecht5", f"data={table}", f"data.images={place / 'speech'}", "name=vectors"))
+    kept = pq.read_table(outcome.run.predictions)["speaker"].to_pylist()
+    assert {json.loads(each)[0] for each in kept} <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize("family", VOICES)
+def test_a_text_with_nothing_to_say_is_named_by_its_row(family: str, place: Path, tmp_path: Path) -> None:
+    lines = (place / "speech" / "metadata.csv").read_text().splitlines()
+    lines[3] = f"{lines[3].split(',')[0]},\u266a"
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"table.csv, row 4: 'text' has nothing in it that this voice can say"):
+        prepare(recipe(place, family, f"data={table}", f"data.images={place / 'speech'}"))
+
+
+@pytest.mark.parametrize("family", ["vits", "piper_vits"])
+def test_a_line_with_nothing_to_say_gets_an_error_and_the_others_answers(
+    family: str, place: Path, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    run = tune(recipe(place, family)).run
+    monkeypatch.setattr("sys.argv", ["regraft", "predict", str(run.folder), "--sounds", str(tmp_path / "spoken")])
+    monkeypatch.setattr("sys.stdin", io.StringIO("good\n\u266a\nbad. \u266a\n"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 3
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["row"] for each in told] == [1, 2, 3]
+    assert "nothing in it that this voice can say" in told[1]["error"]
+    assert all(Path(told[place]["prediction"]).is_file() for place in (0, 2))
+
+
+def test_a_vocoder_for_other_spectrograms_is_refused(place: Path, tmp_path: Path) -> None:
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+    config = prepare(recipe(place, "speecht5")).pretrained.processor
+    bands, rate = config.extractor.num_mel_bins, config.rate
+    small = {"upsample_initial_channel": 8, "upsample_rates": [4, 4], "upsample_kernel_sizes": [8, 8]}
+    other = SpeechT5HifiGanConfig(model_in_dim=bands, sampling_rate=rate + 1, **small)
+    SpeechT5HifiGan(other).save_pretrained(tmp_path / "other")
+    with pytest.raises(RecipeError, match="and the voice says"):
+        prepare(recipe(place, "speecht5", vocoder=str(tmp_path / "other")))
+    with pytest.raises(RecipeError, match="is no vocoder, or not whole"):
+        prepare(recipe(place, "speecht5", vocoder=str(place / "whisper")))
+    with pytest.raises(RecipeError, match=r"task.vocoder: model .* no such folder"):
+        prepare(recipe(place, "speecht5", vocoder="./nowhere"))
+
+
+@pytest.mark.parametrize(("family", "option"), [("speecht5", {"segment": 64}), ("vits", {"vocoder": "x"})])
+def test_an_option_of_another_kind_of_voice_is_refused(family: str, option: dict[str, Any], place: Path) -> None:
+    with pytest.raises(RecipeError, match=f"task.{next(iter(option))} is for voices that say"):
+        prepare(recipe(place, family, **option))
+
+
+def test_a_metric_that_nobody_measures_cannot_decide(place: Path) -> None:
+    with pytest.raises(RecipeError, match="leave nobody who measures it"):
+        prepare(recipe(place, "vits", "evaluation.primary=similarity", speaker="none"))
+
+
+@pytest.mark.parametrize("damage", [{}, {"^": [1], "_": [0], "$": [2], "a": [9999]}])
+def test_a_damaged_map_of_phonemes_is_refused(damage: dict[str, Any], place: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(place / "piper_vits", tmp_path / "damaged")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"phoneme_id_map": damage}))
+    with pytest.raises(RecipeError, match=r"phoneme_id_map in config.json"):
+        prepare(recipe(place, "piper_vits", f"model={folder}"))
 
 
 def test_without_vectors_all_recordings_count_as_of_one_voice(place: Path) -> None:

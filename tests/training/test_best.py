@@ -146,3 +146,20 @@ def test_the_best_that_an_older_checkpoint_refers_to_is_kept_with_it(stage: Stag
     found, _ = checkpoint.newest(tmp_path / "c")
     assert found is not None
     assert found.step == 8
+
+
+@pytest.mark.parametrize(("scores", "phase"), [([0.9, 0.1, 0.2], 1), ([0.1, 0.2, 0.9], None)])
+def test_what_only_a_later_phase_trains_is_told_where_an_earlier_one_was_best(
+    stage: Stage, tmp_path: Path, scores: list[float], phase: int | None
+) -> None:
+    probe = "strategy={name: probe-then-tune, probe_epochs: 1}"
+    prepared = _prepared(stage, tmp_path, probe, "training.epochs=3")
+    first, second = (each.trainable for each in prepared.phases)
+    before = {name: value.clone() for name, value in prepared.pretrained.model.named_parameters()}
+    loop, model = _judged(prepared, tmp_path / "c", scores)
+    list(loop.events())
+    loop.use_best()
+    after = dict(model.named_parameters())
+    alone = all(torch.equal(after[name], before[name]) for name in second - first)
+    assert alone == (phase is not None)
+    assert loop.left_alone() == ({} if phase is None else {"phase": 1, "phases": 2, "tensors": len(second - first)})

@@ -46,7 +46,7 @@ def answer_file(tuned: Tuned, file: str, recipe: Recipe, *, batch_size: int, sou
     items = (
         ({"row": row.row}, f"column {row.column!r}: {row.reason}" if row.column else row.reason)
         if isinstance(row, BadRow)
-        else ({"row": row.row, **_files(row.inputs)}, row.inputs)
+        else ({"row": row.row, **_files(row.inputs)}, tuned.trouble(row.inputs) or row.inputs)
         for row in rows
     )
     _answer(tuned, items, batch_size=batch_size, sounds=sounds)

@@ -14,7 +14,9 @@ Words = Annotated[
 ]
 Data = Annotated[
     str | None,
-    typer.Option(help="What to learn from: a table (csv, tsv, jsonl, parquet), a folder of images, or a COCO json."),
+    typer.Option(
+        help="What to learn from: a table (csv, tsv, jsonl, parquet), a folder of images or sounds, or a COCO json."
+    ),
 ]
 Task = Annotated[str | None, typer.Option(help="What is asked, for example text-classification.")]
 Model = Annotated[str | None, typer.Option(help="A model folder, a hub id or a packaged model.")]

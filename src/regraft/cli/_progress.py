@@ -110,7 +110,7 @@ class _Bar(_Lines):
 
 def told(event: Event) -> list[str]:
     """An event as lines for people."""
-    from regraft.cli._show import plan_lines
+    from regraft.cli._show import counted, plan_lines, untouched
 
     values = event.values
     if event.name == "plan":
@@ -129,8 +129,9 @@ def told(event: Event) -> list[str]:
         "frozen": lambda: (
             f"proved: {values['tensors']} frozen tensors are bit for bit what they were" if values["tensors"] else ""
         ),
+        "untouched": lambda: untouched(values),
         "stage": lambda: values["doing"],
-        "saved": lambda: f"saved; opened again, it answers {values['rows']} rows as before",
+        "saved": lambda: f"saved; opened again, it answers {counted(values['rows'], 'row')} as before",
     }
     line = messages[event.name]() if event.name in messages else ""
     return [line] if line else []

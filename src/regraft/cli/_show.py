@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+_MOST_NAMED = 6  # parameters in a line
 
 
 def scores_lines(scores: Mapping[str, Any]) -> Iterator[str]:
@@ -35,7 +38,7 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
     rows.append(["in all", f"{parameters['total']:,}", f"{parameters['trainable']:,} ({share:.1%})", ""])
     yield from (f"  {line}" for line in columns(rows))
     if model["new"]:
-        yield f"new        {_some(model['new'])} (no checkpoint holds them; they start from random numbers)"
+        yield f"new        {_named(model['new'])} (no checkpoint holds them; they start from random numbers)"
     yield f"loss       {plan['loss']['name']}: {plan['loss']['reason']}"
     yield f"precision  {plan['precision']['name']} on {plan['precision']['device']}: {plan['precision']['reason']}"
     yield f"data       {data['train']:,} to learn from, {data['validation']:,} to choose, {data['test']:,} to score on"
@@ -58,7 +61,7 @@ def forecast_lines(told: Mapping[str, Any]) -> Iterator[str]:
     disk = {what: size for what, size in told["disk"].items() if size}
     yield f"disk       {', '.join(f'{what} {size_of(size)}' for what, size in disk.items())}"
     yield f"memory     {size_of(told['memory'])} at the peak"
-    epochs = " / ".join(f"{phase['epochs']} epochs of {clock(phase['epoch'])}" for phase in told["phases"])
+    epochs = " / ".join(f"{counted(phase['epochs'], 'epoch')} of {clock(phase['epoch'])}" for phase in told["phases"])
     yield f"time       {clock(told['seconds'])} in all, with {epochs}"
     yield from columns([["", *told["parts"]], ["          ", *(clock(each) for each in told["parts"].values())]])
     yield f"           (measured in {clock(told['spent'])} on a few real batches, nothing of which is kept)"
@@ -195,7 +198,23 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _some(names: Sequence[str], most: int = 6) -> str:
-    """Names, not too many."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _named(parameters: Sequence[str]) -> str:
+    """Parameters by their names; many of them by what they lie in."""
+    if len(parameters) <= _MOST_NAMED:
+        return ", ".join(parameters)
+    count = Counter(name.split(".", 1)[0] for name in parameters)
+    return ", ".join(f"{count[part]:,} in {part}" for part in count)
+
+
+def untouched(values: dict[str, Any]) -> str:
+    """That the best weights are those of an earlier phase, and what this means."""
+    best, of, tensors = values["phase"], values["phases"], values["tensors"]
+    return (
+        f"the best weights are those of phase {best} of {of}: the {tensors:,} tensors that train only later "
+        "are as they were before tuning"
+    )
+
+
+def counted(number: int, what: str) -> str:
+    """So many of something."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

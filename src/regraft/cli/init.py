@@ -12,7 +12,7 @@ import typer
 def command(
     file: Annotated[Path, typer.Argument(help="The recipe to write.")] = Path("recipe.yaml"),
     data: Annotated[
-        str, typer.Option(help="What to learn from: a table, a folder of images, or a COCO json.")
+        str, typer.Option(help="What to learn from: a table, a folder of images or sounds, or a COCO json.")
     ] = "reviews.csv",
     task: Annotated[str, typer.Option(help="What is asked.")] = "text-classification",
     schema: Annotated[

@@ -13,10 +13,13 @@ def command(
     texts: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TEXT]...", help="Texts, or paths of images; none, or -, for stdin. With --file: data.… keys."
+            metavar="[TEXT]...",
+            help="Texts, or paths of images or sounds; none, or -, for stdin. With --file: data.… keys.",
         ),
     ] = None,
-    file: Annotated[str | None, typer.Option(help="A table: csv, tsv, jsonl or parquet; a folder of images.")] = None,
+    file: Annotated[
+        str | None, typer.Option(help="A table: csv, tsv, jsonl or parquet; a folder of images or sounds.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Inputs computed together.")] = 64,
     stream: Annotated[bool, typer.Option("--stream", help="Show what is written as it comes, as plain text.")] = False,
     temperature: Annotated[
@@ -28,8 +31,8 @@ def command(
     beams: Annotated[int | None, typer.Option(min=1, help="Translations that are followed side by side.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="What is drawn is drawn from it.")] = 0,
     sounds: Annotated[
-        Path, typer.Option(help="The folder that speech is written to, a WAV file for each text.")
-    ] = Path("spoken"),
+        Path | None, typer.Option(help="The folder that speech is written to, a WAV file for each text; else spoken/.")
+    ] = None,
 ) -> None:
     """Answer texts, images or sounds, the rows of a table, or the lines of stdin (text, or JSON objects).
 
@@ -50,6 +53,11 @@ def command(
     wanted = {name: value for name, value in asked.items() if value is not None}
     tuned = Tuned.load(model)
     tuned = tuned.writing(**wanted) if wanted else tuned
+    if sounds is not None and tuned.answers.kind != "speech":
+        raise RecipeError(f"{tuned.task_name} does not speak its answers", fix="leave --sounds out")
+    sounds = sounds or Path("spoken")
+    if sounds.exists() and not sounds.is_dir():
+        raise RecipeError(f"{sounds} is a file", fix="name a folder for the sounds with --sounds")
     torch.manual_seed(seed)
     if stream:
         stream_texts(tuned, texts or [])

@@ -17,8 +17,9 @@ def command(
     model: Model = None,
     name: Annotated[str | None, typer.Option(help="The run folder's name.")] = None,
     forecast: Annotated[
-        bool, typer.Option("--forecast", help="Forecast seconds and memory even where it looks short.")
-    ] = False,
+        bool | None,
+        typer.Option(help="Forecast seconds and memory, or not; else where a run looks long enough to be worth it."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -30,6 +31,6 @@ def command(
     from regraft.tuning import tune_events
 
     recipe = recipe_of(words or [], data=data, task=task, model=model, name=name)
-    seen = partial(foresee, always=True) if forecast else foresee
+    seen = None if forecast is False else partial(foresee, always=bool(forecast))
     outcome = follow(tune_events(recipe, foresee=seen), quiet=quiet)
     conclude(outcome.run, outcome.scores, as_json=as_json)

@@ -36,6 +36,7 @@ from regraft.training import Poll
 _CACHED = 80  # shapes: oneDNN keeps 1,024 kernels, and a shape takes about 13 of them
 _RESAMPLED = 1_000_000  # resampled rows up to which scoring is timed in full
 _LONG = 60.0  # seconds
+_SHARE = 0.1  # of a run, that a forecast of it may take
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,16 @@ class _Basis:
     few_shapes: set[Shape]
 
 
-def forecast(prepared: Prepared, *, reading: float | None = None, poll: Poll = lambda: None) -> Forecast:
+def forecast(
+    prepared: Prepared, *, reading: float | None = None, sample: Sample | None = None, poll: Poll = lambda: None
+) -> Forecast:
     """Measure what a prepared run will take. Its model, its random numbers, stores and folders stay as they are.
 
     Not for two threads at a time: for its duration stores are elsewhere.
 
     Args:
         reading: seconds that starting and reading data and model took, to be counted in.
+        sample: the rows to measure on; None to choose them.
         poll: called before each pass; may raise to stop.
 
     Raises:
@@ -112,7 +116,7 @@ def forecast(prepared: Prepared, *, reading: float | None = None, poll: Poll = l
         RegraftError: what would stop the run itself within its first steps.
     """
     begun = time.perf_counter()
-    sample = choose_sample(prepared)
+    sample = sample or choose_sample(prepared)
     declined = [_declined(prepared.recipe.cache, prepared.rows.reads(phase.epochs)) for phase in prepared.phases]
     seen = rehearse(prepared, sample, store=None in declined, poll=poll)
     room = _no_room(prepared, max(_store_bytes(prepared, seen)))
@@ -129,7 +133,7 @@ def forecast(prepared: Prepared, *, reading: float | None = None, poll: Poll = l
 def foresee(
     prepared: Prepared, *, always: bool = False, reading: float | None = None, poll: Poll = lambda: None
 ) -> Prepared:
-    """The same with a forecast in its plan, if the run looks as if it took over a minute.
+    """The same with a forecast in its plan, if the run looks as if it took over a minute, and ten times the forecast.
 
     That is told by tokens and parameters alone, roughly; a short run is not worth the seconds that a forecast takes.
 
@@ -141,8 +145,22 @@ def foresee(
     epochs = sum(phase.epochs for phase in prepared.phases)
     if not always and rough_seconds(prepared, epochs * sum(prepared.rows.lengths)) < _LONG:
         return prepared
-    told = forecast(prepared, reading=reading, poll=poll).to_json()
+    sample = choose_sample(prepared)
+    if not always and _costly(prepared, sample):
+        return prepared
+    told = forecast(prepared, reading=reading, sample=sample, poll=poll).to_json()
     return replace(prepared, plan=replace(prepared.plan, forecast=told))
+
+
+def _costly(prepared: Prepared, sample: Sample) -> bool:
+    """Whether a forecast takes more than a tenth of what the run takes, in rows that are computed."""
+    splits, phases = prepared.splits, prepared.phases
+    epochs, rehearsed = sum(phase.epochs for phase in phases), len(phases) * sample.epochs
+    # the test rows are scored before and after, and twice to prove what was saved
+    few = rehearsed * len(sample.train) + (rehearsed + 1) * len(sample.validation) + 4 * len(sample.test)
+    proved = 2 * min(prepared.task.proof_rows, len(splits.test))
+    whole = epochs * len(splits.train) + (epochs + 1) * len(splits.validation) + 2 * len(splits.test) + proved
+    return few > _SHARE * whole
 
 
 def _extrapolated(basis: _Basis, declined: Sequence[str | None], reading: float | None) -> Forecast:

@@ -123,7 +123,7 @@ def _cut(prepared: Prepared, sample: Sample, *, store: bool) -> Prepared:
     saving = recipe.training.checkpoint.model_copy(update={"every": None, "keep": 1})
     training = recipe.training.model_copy(update={"early_stopping": None, "checkpoint": saving})
     cache = recipe.cache.model_copy(update={"store": "always" if store else "never", "max_gb": 1e6})
-    epochs = 1 if checkpoint_bytes(prepared) > _LARGE else 2
+    epochs = 1 if checkpoint_bytes(prepared) > _LARGE else sample.epochs
     return replace(
         prepared,
         recipe=recipe.model_copy(update={"training": training, "cache": cache}),

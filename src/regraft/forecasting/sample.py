@@ -25,13 +25,17 @@ Shape = tuple[int, int]  # examples of a pass, and their length when padded
 
 @dataclass(frozen=True)
 class Sample:
-    """Positions of the examples that stand for all, by side; and all rows of the sides that are only scored."""
+    """Positions of the examples that stand for all, by side; and all rows of the sides that are only scored.
+
+    Each phase is rehearsed for ``epochs``: two, of which the first makes the kernels, or one where that takes long.
+    """
 
     train: list[int]
     validation: list[int]
     test: list[int]
     validation_rows: Rows
     test_rows: Rows
+    epochs: int = 2
 
 
 def choose_sample(prepared: Prepared) -> Sample:
@@ -46,7 +50,8 @@ def choose_sample(prepared: Prepared) -> Sample:
         for examples in (prepared.splits.validation, prepared.splits.test)
     ]
     validation, test = (_scored_together(prepared, side.lengths) for side in sides)
-    return Sample(train, validation, test, *sides)
+    slow = rough_seconds(prepared, sum(rows.lengths[place] for place in train)) > _SECONDS
+    return Sample(train, validation, test, sides[0], sides[1], epochs=1 if slow else 2)
 
 
 def spread(values: Sequence[T], count: int) -> list[T]:

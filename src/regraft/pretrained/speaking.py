@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from regraft.errors import RecipeError
-from regraft.pretrained.folder import first_line, model_folder
+from regraft.pretrained.folder import first_line, model_folder, quiet
 from regraft.pretrained.hearing import feature_extractor_of, settle_hearing
 from regraft.pretrained.opening import library, open_folder
 from regraft.pretrained.processor import tokenizer_of
@@ -21,6 +21,7 @@ from regraft.recipe import ModelOptions
 OF_WAVES, OF_SPECTROGRAMS = "AutoModelForTextToWaveform", "AutoModelForTextToSpectrogram"
 VOICES = {OF_WAVES: ("vits", "piper_vits"), OF_SPECTROGRAMS: ("speecht5",)}  # families that can learn here
 _LEARNS_WITH = "head.safetensors"
+_MARKS = ("^", "_", "$")  # with which a text of phonemes begins, is separated, and ends
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ class Speaker:
                 f"the tokenizer of this voice cannot read: {first_line(error)}", fix="install what it asks for"
             ) from None
 
+    def says(self, tokens: Sequence[int]) -> bool:
+        """Whether there is anything in tokens but marks, what separates them, and what the voice does not know."""
+        special = getattr(self.tokenizer, "all_special_ids", ())
+        marks = {*special, self.pad} if getattr(self.tokenizer, "add_blank", True) else {*special} - {self.pad}
+        return any(token not in marks for token in tokens)
+
     def save_pretrained(self, folder: Path) -> None:
         """Write what plain transformers opens."""
         self.tokenizer.save_pretrained(folder)
@@ -70,6 +77,11 @@ class Phonemes:
     @property
     def pad_token_id(self) -> int:
         return int(self.config.phoneme_id_map["_"][0])
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        """Of what begins, separates and ends a text."""
+        return [token for mark in _MARKS for token in self.config.phoneme_id_map[mark]]
 
     def __call__(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
         from regraft.pretrained.piper import phoneme_ids
@@ -105,12 +117,22 @@ def speaker_of(folder: Path, settings: Any) -> Speaker:
         RecipeError: the tokenizer or the feature extractor is missing or damaged.
     """
     if settings.model_type == "piper_vits":
+        _require_phonemes(settings, folder)
         return Speaker(Phonemes(settings), int(settings.sampling_rate), phonemes=str(settings.espeak_voice))
     tokenizer = tokenizer_of(folder)
     if settings.model_type == "vits":
         return Speaker(tokenizer, int(settings.sampling_rate))
     extractor = feature_extractor_of(folder)
     return Speaker(tokenizer, int(extractor.sampling_rate), extractor)
+
+
+def _require_phonemes(settings: Any, folder: Path) -> None:
+    known = settings.phoneme_id_map or {}
+    lacking = [mark for mark in _MARKS if not known.get(mark)]
+    beyond = [mark for mark, ids in known.items() if not all(0 <= int(one) < settings.vocab_size for one in ids)]
+    if lacking or beyond:
+        odd = f"lacks {lacking[0]!r}" if lacking else f"gives {beyond[0]!r} a number beyond {settings.vocab_size - 1}"
+        raise RecipeError(f"model {folder}: phoneme_id_map in config.json {odd}", fix="fetch the model again")
 
 
 def open_voice(
@@ -160,7 +182,7 @@ def _taken_over(made: nn.Module, beside: Mapping[str, Tensor], folder: Path) -> 
         kept = load_file(file)
     except (OSError, SafetensorError) as error:
         raise RecipeError(
-            f"{file} cannot be read: {first_line(error)}", fix="copy the folder again, or remove the file"
+            f"{file} cannot be read: {first_line(error)}", fix="copy the folder again, or tune again"
         ) from None
     if {name: value.shape for name, value in kept.items()} != {name: value.shape for name, value in beside.items()}:
         return False
@@ -169,21 +191,35 @@ def _taken_over(made: nn.Module, beside: Mapping[str, Tensor], folder: Path) -> 
 
 
 @lru_cache(maxsize=1)
-def vocoder_of(name: str) -> Any:
-    """The vocoder of a folder or hub id: log-mel spectrograms [frames, mels] in, waves [samples] out.
+def vocoder_of(name: str, bands: int, rate: int) -> Any:
+    """The vocoder of a folder or hub id: log-mel spectrograms [frames, bands] in, waves [samples] at ``rate`` Hz out.
 
     Raises:
-        RecipeError: it is none.
+        RecipeError: it is none, or is for other spectrograms.
     """
-    folder = model_folder(ModelOptions(name=name))
+    fix = "name a folder or hub id of SpeechT5HifiGan, such as microsoft/speecht5_hifigan"
     try:
-        return (
-            library()
-            .SpeechT5HifiGan.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
-            .eval()
-        )
+        folder = model_folder(ModelOptions(name=name))
+    except RecipeError as error:
+        raise RecipeError(f"task.vocoder: {error.problem}", fix=fix) from None
+    try:
+        with quiet():
+            made, report = library().SpeechT5HifiGan.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
     except Exception as error:  # a damaged file makes transformers raise many kinds
+        raise RecipeError(f"task.vocoder {name} cannot be opened: {first_line(error)}", fix=fix) from error
+    if report["missing_keys"] or report["mismatched_keys"]:
+        raise RecipeError(f"task.vocoder {name} is no vocoder, or not whole", fix=fix)
+    if (made.config.model_in_dim, made.config.sampling_rate) != (bands, rate):
         raise RecipeError(
-            f"task.vocoder {name} cannot be opened: {first_line(error)}",
-            fix="name a folder or hub id of SpeechT5HifiGan, such as microsoft/speecht5_hifigan",
-        ) from error
+            f"task.vocoder {name} makes {made.config.sampling_rate:,} Hz of {made.config.model_in_dim} bands, and the "
+            f"voice says {rate:,} Hz in {bands}",
+            fix="name the one that belongs to this voice",
+        )
+    return made.eval()

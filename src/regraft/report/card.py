@@ -69,6 +69,7 @@ def write_card(run: Run) -> Path:
         baselines=baselines_in_words(material.baselines, material.kind),
         ours=_needs_regraft(material),
         example=_example(material),
+        sounds=material.of_sounds,
         signatures={title_of(name): how for name, how in (material.scores.get("signatures") or {}).items()},
         unit=material.unit,
         material=material,

@@ -40,9 +40,10 @@ class ProbeThenTune(Strategy):
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
         probing = self.probe_epochs or max(1, epochs // 3)
         if probing >= epochs:
+            asked = f" and strategy.probe_epochs = {self.probe_epochs}" if self.probe_epochs else ""
             raise RecipeError(
-                f"strategy.probe_epochs = {probing} of {epochs} epochs",
-                fix="leave at least one epoch in which everything trains, or take linear-probe",
+                f"probe-then-tune with training.epochs = {epochs}{asked}: none is left in which everything trains",
+                fix="set training.epochs higher, or take linear-probe",
             )
         fresh = tuple(name for name in anatomy.parameters if name in anatomy.new or name in anatomy.head)
         if not fresh:

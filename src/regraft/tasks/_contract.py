@@ -89,6 +89,10 @@ class Inputs(ABC):
         """
         return column.parse(value)
 
+    def trouble(self, inputs: Mapping[str, Any], processor: Any, config: Any) -> str | None:  # noqa: ARG002
+        """What is wrong with an input as this model reads it; None where it can be answered."""
+        return None
+
     @abstractmethod
     def columns(self) -> tuple[Column, ...]:
         """The columns it reads from a table."""
@@ -209,6 +213,11 @@ class Task(ABC):
     looks_first: ClassVar[bool] = False  # whether one example is tried to see what the loss depends on
     proof_rows: ClassVar[int] = 64  # on which a saved model is compared with the one in memory
     augmentation: ClassVar[type[Any] | None] = None  # the dataclass of its options, where there is one
+
+    @property
+    def unmeasured(self) -> frozenset[str]:
+        """The metrics of its kind that its options leave without anybody to measure them."""
+        return frozenset()
 
     @property
     @abstractmethod

@@ -22,7 +22,6 @@ from torch.nn.utils.rnn import pad_sequence
 from regraft.data.example import BadRow, Column, Example
 from regraft.data.phonemes import phonemes
 from regraft.data.sounds import LooseSound, open_sound
-from regraft.errors import DataError
 from regraft.fingerprint import encoded_id
 from regraft.pretrained.spectrograms import before_each, frames_of
 from regraft.tasks._contract import Answers, Encoded, Inputs, Loss, Output, Targets
@@ -35,6 +34,7 @@ from regraft.tasks._writing import READ, padded
 NOTHING = -(1 << 15)  # what stands behind the end of a wave of 16 bits
 _LOUDEST = (1 << 15) - 1
 _MOST_TOKENS = 4096
+_LARGEST = float(np.finfo(np.float32).max)
 _TRANSCRIPTS = ("transcription", "transcript", "normalized_text", "words", "转写", "文字")
 # Where a long text is taken apart: behind what ends a sentence.
 _SENTENCE = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])\s*|\n+")
@@ -59,15 +59,24 @@ class SpokenInputs(Inputs):
         voice = Column("speaker", "input", _vector, ("speaker_embedding", "speaker_embeddings"), required=False)
         return (text, voice) if self.voices else (text,)
 
+    def trouble(self, inputs: Mapping[str, Any], processor: Any, config: Any) -> str | None:
+        vector = inputs.get("speaker") if self.voices else None
+        width = int(getattr(config, "speaker_embedding_dim", 0))
+        if vector is not None and len(vector) != width:
+            return f"'speaker' is a vector of {len(vector):,} numbers, and the model takes {width:,}"
+        (tokens,), limit = _tokens([inputs["text"]], processor), self.limit(processor, config)
+        if not processor.says(tokens):
+            return "'text' has nothing in it that this voice can say"
+        return f"'text' has {len(tokens):,} tokens, and the voice reads {limit:,}" if len(tokens) > limit else None
+
     def encode(self, inputs: Sequence[Mapping[str, Any]], processor: Any, config: Any) -> list[Encoded]:
-        texts = [values["text"] for values in inputs]
-        tokens = processor.tokens(phonemes(texts, processor.phonemes) if processor.phonemes else texts)
+        tokens = _tokens([values["text"] for values in inputs], processor)
         made: list[Encoded] = [{"input_ids": of_one, "attention_mask": [1] * len(of_one)} for of_one in tokens]
         if not self.voices:
             return made
         width = int(config.speaker_embedding_dim)
         return [
-            {**row, "speaker": _of_width(values.get("speaker"), width)}
+            {**row, "speaker": values.get("speaker") or (1.0,) * width}  # one that stands for all
             for row, values in zip(made, inputs, strict=True)
         ]
 
@@ -83,10 +92,14 @@ class SpokenInputs(Inputs):
         if not sounds:
             return []
         minutes = sum(sound.seconds for sound in sounds) / 60
+        least = [len(row["input_ids"]) * row.get("hop", 0) / processor.rate for row in encoded]
+        short = sum(sound.seconds < seconds for sound, seconds in zip(sounds, least, strict=True))
         told = [f"{minutes:.1f} minutes of speech, learned at {processor.rate:,} Hz"]
         low = sum(getattr(sound, "rate", processor.rate) < processor.rate for sound in sounds)
         if low:
             told.append(f"{low} of {len(sounds)} recordings have fewer samples a second: what is above is not learned")
+        if short:
+            told.append(f"{short} recordings are too short for their texts: silence is put behind them")
         if self.voices and len({row["speaker"] for row in encoded}) == 1:
             told.append("all recordings count as of one voice (there is no column 'speaker', or one value in it)")
         return told
@@ -249,18 +262,11 @@ def _vector(cell: Any) -> tuple[float, ...]:
         found = tuple(float(number) for number in numbers)
     except (ValueError, TypeError, RecursionError):
         raise ValueError("is no list of numbers; a voice is told by a vector such as [0.1, -0.2, …]") from None
-    if not np.isfinite(found).all() or not any(found):
+    if not all(abs(number) <= _LARGEST for number in found) or not any(found):
         raise ValueError("is no voice: a vector of finite numbers that are not all 0 is needed")
     return found
 
 
-def _of_width(vector: tuple[float, ...] | None, width: int) -> tuple[float, ...]:
-    """The vector of a voice; where there is none, one that stands for all."""
-    if vector is None:
-        return (1.0,) * width
-    if len(vector) != width:
-        raise DataError(
-            f"a speaker is told by {len(vector)} numbers, and the model takes {width}",
-            fix=f"give vectors of {width} numbers, or leave the column out",
-        )
-    return vector
+def _tokens(texts: Sequence[str], processor: Any) -> list[list[int]]:
+    found: list[list[int]] = processor.tokens(phonemes(texts, processor.phonemes) if processor.phonemes else texts)
+    return found

@@ -225,6 +225,9 @@ def generated(model: Any, inputs: Mapping[str, Tensor], writing: Writing, **more
     places = getattr(model.config, "max_target_positions", None)  # of Whisper, which is strict about it
     if places is not None:
         options["max_new_tokens"] = min(writing.max_new_tokens, places - _STARTING)
+    room = getattr(model.config, "max_position_embeddings", None)
+    if room is not None and not model.config.is_encoder_decoder:
+        options["max_new_tokens"] = min(writing.max_new_tokens, max(1, room - inputs["input_ids"].shape[1]))
     with quiet(), torch.no_grad():
         found: Tensor = model.generate(**inputs, **options, use_cache=True, **more)
     if not model.config.is_encoder_decoder:

@@ -81,6 +81,8 @@ class AutomaticSpeechRecognition(SoundTask, WritingTask):
         self, examples: Sequence[Example], answers: Answers, processor: Any, config: Any
     ) -> tuple[list[Encoded], list[Any]]:
         encoded, values = super().rows(examples, answers, processor, config)
+        if self.language is not None and not self.spells:
+            self._set_language(processor.tokenizer)
         made = [
             {**row, **self._told(text, processor.tokenizer, config)} for row, text in zip(encoded, values, strict=True)
         ]
@@ -88,12 +90,37 @@ class AutomaticSpeechRecognition(SoundTask, WritingTask):
             made = [{**row, "labels": [row["frames"], *row["labels"]]} for row in made]
         return made, values
 
+    def _set_language(self, tokenizer: Any) -> None:
+        """Let transcripts begin with the language.
+
+        Raises:
+            RecipeError: the model does not know it, or is told none.
+        """
+        if not hasattr(tokenizer, "set_prefix_tokens"):
+            raise RecipeError(
+                f"task.language = {self.language!r}: this model is told no language", fix="leave task.language out"
+            )
+        try:
+            tokenizer.set_prefix_tokens(language=self.language, task="transcribe")
+            _ = tokenizer.prefix_tokens
+        except ValueError as error:
+            raise RecipeError(
+                f"task.language = {self.language!r}: {str(error)[:200]}", fix="name it by its code, such as en"
+            ) from None
+
+    def prove(self, model: Any, encoded: Sequence[Encoded], answers: Answers, processor: Any) -> None:
+        """See that a model that is told a language hears more than one, before anything is spent."""
+        super().prove(model, encoded, answers, processor)
+        several = getattr(getattr(model, "generation_config", None), "is_multilingual", True)
+        if self.language is not None and not self.spells and several is False:
+            raise RecipeError(
+                f"task.language = {self.language!r}: this model hears English only", fix="leave task.language out"
+            )
+
     def _told(self, text: str, tokenizer: Any, config: Any) -> dict[str, list[int]]:
         """What is to be said, and what the decoder reads while it learns to; how every transcript begins is given."""
         if self.spells:
             return {"labels": spelled(text, tokenizer)}
-        if self.language is not None:
-            tokenizer.set_prefix_tokens(language=self.language, task="transcribe")
         space = " " if config.model_type in _SPACED else ""
         tokens = tokenizer(space + text)["input_ids"]
         tokens = tokens[1:] if tokens[:1] == [config.decoder_start_token_id] else tokens

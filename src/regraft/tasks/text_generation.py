@@ -142,5 +142,5 @@ class TextGeneration(WritingTask):
 
     def asked(self, model: Any, encoded: Sequence[Encoded], processor: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
         room = getattr(model.config, "max_position_embeddings", None) or 1 << 20
-        inputs = self.inputs.prompts(encoded, processor, room=max(1, room - self.max_new_tokens))
+        inputs = self.inputs.prompts(encoded, processor, room=max(1, room - min(self.max_new_tokens, room // 2)))
         return {name: value.to(model.device) for name, value in inputs.items()}, {}

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from regraft.data.example import BadRow, Example
-from regraft.errors import DataError
+from regraft.errors import DataError, RecipeError
 from regraft.fingerprint import draw
 from regraft.pretrained.glimpse import Glimpse
 from regraft.pretrained.speaking import OF_SPECTROGRAMS, OF_WAVES, VOICES, vocoder_of
@@ -23,6 +23,9 @@ from regraft.tasks._contract import Answers, Encoded, Loss, Output, Task
 from regraft.tasks._listening import NOBODY, Listeners
 from regraft.tasks._speech import SpokenInputs, SpokenTargets, sentences, spectrogram_of, whole_numbers
 
+_LISTED = 10  # rows in a message
+_OF_SPECTROGRAMS = ("vocoder",)
+_OF_WAVES = ("segment", "posterior_layers", "discriminators", "mel_weight", "kl_weight", "duration_weight")
 _PAUSE = 0.2  # seconds between the parts of a long text
 
 
@@ -71,6 +74,11 @@ class TextToSpeech(Task):
         if self.speaker != NOBODY:
             return "likeness"
         return "mcd" if self.listener == NOBODY else "wer"
+
+    @property
+    def unmeasured(self) -> frozenset[str]:
+        heard = {"wer", "cer"} if self.listener == NOBODY else set()
+        return frozenset(heard | ({"similarity", "likeness"} if self.speaker == NOBODY else set()))
 
     @property
     def _spectrograms(self) -> bool:
@@ -140,15 +148,14 @@ class TextToSpeech(Task):
     def rows(
         self, examples: Sequence[Example], answers: Answers, processor: Any, config: Any
     ) -> tuple[list[Encoded], list[Any]]:
+        told = [(example, self.inputs.trouble(example.inputs, processor, config)) for example in examples]
+        bad = [BadRow(example.file, example.row, None, reason) for example, reason in told if reason]
+        if bad:
+            listed = "\n".join(f"  {row}" for row in bad[:_LISTED])
+            raise DataError(
+                f"{len(bad)} rows cannot be learned by this voice:\n{listed}", fix="correct them, or take them out"
+            )
         encoded, values = super().rows(examples, answers, processor, config)
-        limit = self.inputs.limit(processor, config)
-        for row, example in zip(encoded, examples, strict=True):
-            if not 0 < len(row["input_ids"]) <= limit:
-                raise DataError(
-                    f"{example.file}, row {example.row}: its text has {len(row['input_ids']):,} tokens, and the voice "
-                    f"reads 1 to {limit:,}",
-                    fix="shorten it, or take the row out",
-                )
         if self._spectrograms:
             how: Encoded = {"reduction": int(config.reduction_factor), "extractor": processor.extractor}
         else:
@@ -170,10 +177,22 @@ class TextToSpeech(Task):
         return len(target) if target.ndim == 1 else max(1, int((target[:, :, 0] != PAST).sum()))
 
     def prove(self, model: Any, encoded: Sequence[Encoded], answers: Answers, processor: Any) -> None:  # noqa: ARG002
-        """See that who judges is here, before anything is spent."""
+        """See that who judges is here, and that the options are of this kind of voice, before anything is spent."""
+        foreign = _OF_WAVES if self._spectrograms else _OF_SPECTROGRAMS
+        asked = [name for name in foreign if getattr(self, name) != getattr(type(self), name)]
+        if asked:
+            raise RecipeError(
+                f"task.{asked[0]} is for voices that say {'waves' if self._spectrograms else 'spectrograms'}, and this "
+                f"one says {self.says}",
+                fix=f"leave task.{asked[0]} out",
+            )
+        if not self._spectrograms and not any((self.mel_weight, self.kl_weight, self.duration_weight)):
+            raise RecipeError(
+                "all weights of the loss are 0: nothing would be learned", fix="leave task.mel_weight out"
+            )
         self.listeners.require()
         if self.vocoder is not None:
-            vocoder_of(self.vocoder)
+            vocoder_of(self.vocoder, processor.extractor.num_mel_bins, processor.rate)
 
     def write(self, model: Any, encoded: Sequence[Encoded], processor: Any) -> Tensor | None:
         """What is spoken: int16 [batch, most samples]. Each by itself, its chance drawn from its text."""
@@ -195,7 +214,7 @@ class TextToSpeech(Task):
         ).float()
         if self.vocoder is None:
             return griffin_lim(frames.cpu(), processor.extractor)
-        made: Tensor = vocoder_of(self.vocoder)(frames.cpu())
+        made: Tensor = vocoder_of(self.vocoder, processor.extractor.num_mel_bins, processor.rate)(frames.cpu())
         return made
 
     def pieces(self, inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -198,6 +198,17 @@ class Loop:
         self._m.model.eval()
         return self.state.step if self.state.best is None else int(self.state.best["step"])
 
+    def left_alone(self) -> dict[str, int]:
+        """Where the best weights are of an earlier phase: of which of how many, and how many tensors train only later.
+
+        Those are as they were before tuning.
+        """
+        phases = self._m.phases
+        best = len(phases) - 1 if self.state.best is None else int(self.state.best["phase"])
+        until = frozenset[str]().union(*(phase.trainable for phase in phases[: best + 1]))
+        later = frozenset[str]().union(*(phase.trainable for phase in phases[best + 1 :])) - until
+        return {"phase": best + 1, "phases": len(phases), "tensors": len(later)} if later else {}
+
     def _phase(self) -> Iterator[Event]:
         phase = self._m.phases[self.state.phase]
         if self.state.frozen is None:
@@ -377,7 +388,8 @@ class Loop:
         best = self.state.best
         better = best is None or (verdict.score, verdict.tie) > (best["score"], best["tie"])
         if better:
-            self.state.best = {"step": self.state.step, "score": verdict.score, "tie": verdict.tie}
+            found = {"step": self.state.step, "score": verdict.score, "tie": verdict.tie}
+            self.state.best = found | {"phase": self.state.phase}
         self.state.waited = 0 if better else self.state.waited + 1
         yield Event(
             "validation",

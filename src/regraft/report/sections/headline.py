@@ -17,7 +17,8 @@ def render(material: Material) -> Section | None:
     scores = material.scores
     if not scores.get("test") or not material.primary:
         return None
-    blocks: list[Block] = [_score(material), *_against_majority(material), *_forest(material), _table(material)]
+    blocks: list[Block] = [_score(material), *_untouched(material), *_against_majority(material)]
+    blocks += [*_forest(material), _table(material)]
     blocks += _signatures(material)
     return Section("score", "How good is it?", blocks)
 
@@ -51,6 +52,19 @@ def _against_majority(material: Material) -> list[Note]:
     others = [each for each in material.scores.get("comparisons") or [] if each.get("baseline") != deciding]
     told = [each["verdict"] for each in others if each.get("verdict")]
     return [Note(_sentence(f"Against the other baseline, {verdict}")) for verdict in told]
+
+
+def _untouched(material: Material) -> list[Note]:
+    """That the best weights are those of an earlier phase, if so."""
+    told = material.last("untouched")
+    if not told:
+        return []
+    sentence = (
+        f"The best weights are those of phase {told['phase']} of {told['phases']}: {told['tensors']:,} tensors train "
+        "only in later phases, and are in this model as they were before tuning. More epochs, or another rate, may let "
+        "the later phases win."
+    )
+    return [Note(sentence, tone="warn")]
 
 
 def _signatures(material: Material) -> list[Note]:
