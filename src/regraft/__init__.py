@@ -18,6 +18,7 @@ from regraft.version import __version__
 if TYPE_CHECKING:
     from regraft.assessment import evaluate
     from regraft.errors import RegraftError
+    from regraft.merging import merge
     from regraft.preparation import prepare
     from regraft.recipe import Recipe, make_recipe, read_recipe
     from regraft.report import write_report
@@ -35,6 +36,7 @@ _HOMES = {
     "evaluate": "assessment",
     "find_run": "run",
     "make_recipe": "recipe",
+    "merge": "merging",
     "prepare": "preparation",
     "read_recipe": "recipe",
     "resume": "tuning",
@@ -54,6 +56,7 @@ __all__ = [
     "evaluate",
     "find_run",
     "make_recipe",
+    "merge",
     "prepare",
     "read_recipe",
     "resume",

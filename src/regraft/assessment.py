@@ -47,7 +47,7 @@ def evaluate(
         RecipeError, DataError: the model, the table or an option does not fit.
     """
     tuned = Tuned.load(model)
-    recipe, examples = _to_score(Path(model), tuned, data, overrides)
+    recipe, examples = rows_to_score(Path(model), tuned, data, overrides)
     rows = make_rows(examples, tuned.task, tuned.answers, tuned.pretrained)
     options = recipe.evaluation
     outputs = tuned.outputs(rows.encoded, batch_size=options.batch_size)
@@ -66,7 +66,9 @@ def evaluate(
     )
 
 
-def _to_score(model: Path, tuned: Tuned, data: str | None, overrides: Sequence[str]) -> tuple[Recipe, list[Example]]:
+def rows_to_score(
+    model: Path, tuned: Tuned, data: str | None, overrides: Sequence[str]
+) -> tuple[Recipe, list[Example]]:
     """The options to score by, and the rows: those of a table, or the test rows of the run."""
     if data is None:
         return _own_rows(model, tuned, overrides)

@@ -79,13 +79,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
         model, pace = _looked_at(model, task, answers, rows, loss)
         task.prove(model.model, rows.encoded[:_TRIED], answers, model.processor)
     poll()
-    chosen = phases(
-        strategy,
-        model.anatomy,
-        epochs=epochs,
-        freeze=recipe.strategy.freeze,
-        train=recipe.strategy.train,
-    )
+    model, chosen = grafted(model, strategy, recipe, epochs=epochs)
     rows, augmentation = augmented(rows, task, recipe, epochs=sum(phase.epochs for phase in chosen))
     device = choose_device(recipe.training.precision, model=model.model)
     if device.device.type == "cpu":
@@ -93,6 +87,17 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     resolved = _resolved(recipe, task, strategy, device, epochs, augmentation)
     plan = _plan(resolved, task, splits, model, chosen, loss, device, rows)
     return Prepared(resolved, task, splits, answers, model, chosen, loss, device, rows, primary, plan, pace)
+
+
+def grafted(model: Pretrained, strategy: Strategy, recipe: Recipe, *, epochs: int) -> tuple[Pretrained, list[Phase]]:
+    """The model with what the strategy puts into it, and what trains in which phase. The module itself may be changed.
+
+    Raises:
+        RecipeError: the strategy does not fit the model, or a pattern matches nothing.
+    """
+    model = strategy.graft(model, seed=recipe.seed)
+    chosen = phases(strategy, model.anatomy, epochs=epochs, freeze=recipe.strategy.freeze, train=recipe.strategy.train)
+    return pretrained.kept_beside(model, frozenset[str]().union(*(phase.trainable for phase in chosen))), chosen
 
 
 def read_data(recipe: Recipe, task: Task) -> tuple[Splits, Answers]:

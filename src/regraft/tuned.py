@@ -163,6 +163,7 @@ class Tuned:
             "task": {"name": self.task_name, **options},
             "answers": asdict(self.answers),
             "head": self.pretrained.head,
+            "base": pretrained.base_of(self.pretrained),
             "temperature": self.temperature,
         }
         write_json(folder / _EXTRAS, content)
@@ -182,11 +183,13 @@ class Tuned:
                 f"{folder} is not a tuned model (it has no {_EXTRAS})",
                 fix="name a run folder or its model/ folder",
             )
-        pretrained.check_folder(folder)
+        pretrained.check_folder(folder, adapter=True)
         content = read_json(folder / _EXTRAS)
         task, answers, name = _understood(content, folder)
         config = task.targets.model_config(answers)
-        model = pretrained.reopen(folder, task.auto_class, head=content["head"], config=config)
+        model = pretrained.reopen(
+            folder, task.auto_class, head=content["head"], config=config, base=content.get("base")
+        )
         model.model.to(choose_device("fp32").device)
         return cls(model, task, name, answers, float(content["temperature"]))
 

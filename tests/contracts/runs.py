@@ -93,6 +93,11 @@ class Cell:
         """Whether its answers are texts."""
         return isinstance(self.made, WritingTask)
 
+    @property
+    def adapts(self) -> bool:
+        """Whether its strategy puts adapters into the model."""
+        return self.strategy in ("lora", "ia3")
+
     def __str__(self) -> str:
         return f"{self.task}-{self.table}-{self.strategy}-{self.family}-{self.head}"
 
@@ -115,6 +120,7 @@ BY_TASK = [
     for task, table in TABLES
     for strategy in strategy_names()
     if "probe" not in strategy or not Cell(task, table).writes  # what writes has no head that is new
+    if not Cell(task, table, strategy).adapts or not Cell(task, table).speaks  # voices take no adapters
 ]
 BY_FAMILY = [
     *(Cell("text-classification", "classes", strategy, family) for family in FAMILIES for strategy in strategy_names()),

@@ -46,7 +46,8 @@ for line in sys.stdin:
 assert not any(name.split(".")[0] == "regraft" for name in sys.modules)
 """
 TEXT = "the film was superb and the plot was dull"
-CELLS = [cell for cell in EVERY if not (cell.of_images or cell.made_of_sounds)]
+# Plain peft opens an adapter on a model that it is given: see tests/pretrained/test_adapters.py.
+CELLS = [cell for cell in EVERY if not (cell.of_images or cell.made_of_sounds or cell.adapts)]
 
 
 @pytest.fixture(scope="module")

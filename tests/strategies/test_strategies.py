@@ -15,9 +15,9 @@ DEPTH = 4
 PLACES = {
     "bert.embeddings.words.weight": "embeddings.words.weight",
     **{
-        f"bert.encoder.layer.{n}.{part}.weight": f"blocks.{n}.{part}.weight"
+        f"bert.encoder.layer.{n}.{part}": f"blocks.{n}.{part}"
         for n in range(DEPTH)
-        for part in ("attention", "output")
+        for part in ("attention.weight", "output.weight", "norm.weight", "norm.bias")
     },
     "bert.pooler.dense.weight": "pooler.dense.weight",
     "classifier.weight": "head.classifier.weight",
@@ -160,7 +160,8 @@ def test_asking_to_train_what_the_head_ignores_is_refused() -> None:
 
 def test_freeze_takes_out() -> None:
     rates = _rates("full", freeze=["embeddings", "blocks[:2]", "blocks.*.attention"])
-    assert set(rates) == {"blocks.2.output.weight", "blocks.3.output.weight", "pooler.dense.weight", *HEAD}
+    kept = {f"blocks.{n}.{part}" for n in (2, 3) for part in ("output.weight", "norm.weight", "norm.bias")}
+    assert set(rates) == {*kept, "pooler.dense.weight", *HEAD}
 
 
 def test_freeze_keeps_the_rates_of_the_rest() -> None:

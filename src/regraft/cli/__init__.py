@@ -19,6 +19,7 @@ COMMANDS = (
     "resume",
     "evaluate",
     "predict",
+    "merge",
     "rank",
     "report",
     "runs",

@@ -1,5 +1,6 @@
 """What the model knows: find it, open it safely, name its parts, graft a head on it."""
 
+from regraft.pretrained.adapters import Adapter, graft, kept_beside, layers_for, merged
 from regraft.pretrained.anatomy import Anatomy, anatomy_of, idle
 from regraft.pretrained.attention import fast_attention, only_rows
 from regraft.pretrained.check import check_folder
@@ -7,23 +8,30 @@ from regraft.pretrained.choice import HEADS
 from regraft.pretrained.folder import model_folder
 from regraft.pretrained.glimpse import Glimpse
 from regraft.pretrained.heads import GraftedBoxes, GraftedDense, MeanPooled, encoder_of, mean_pool, pooled_features
-from regraft.pretrained.load import Pretrained, load, reopen, save
+from regraft.pretrained.load import Asked, Pretrained, base_of, load, reopen, save
 
 __all__ = [
     "HEADS",
+    "Adapter",
     "Anatomy",
+    "Asked",
     "Glimpse",
     "GraftedBoxes",
     "GraftedDense",
     "MeanPooled",
     "Pretrained",
     "anatomy_of",
+    "base_of",
     "check_folder",
     "encoder_of",
     "fast_attention",
+    "graft",
     "idle",
+    "kept_beside",
+    "layers_for",
     "load",
     "mean_pool",
+    "merged",
     "model_folder",
     "only_rows",
     "pooled_features",

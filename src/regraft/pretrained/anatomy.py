@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -75,6 +75,38 @@ class Anatomy:
             part = self.places[name].split(".", 1)[0]
             parts[part] = (*parts.get(part, ()), name)
         return {part: names for part, names in {**parts, "head": self.head}.items() if names}
+
+    def grown(self, parameters: Mapping[str, Tensor], renamed: Mapping[str, str], added: Iterable[str]) -> Anatomy:
+        """The anatomy of the same model after something was put into its blocks, or taken out of them again.
+
+        Args:
+            parameters: all that it has now, in its own order.
+            renamed: what those are called now that it had before and still has.
+            added: those that are new; each lies in a block.
+        """
+        added = frozenset(added)
+
+        def kept(names: Iterable[str]) -> tuple[str, ...]:
+            return tuple(renamed[name] for name in names if name in renamed)
+
+        blocks, places = [], {renamed[name]: place for name, place in self.places.items() if name in renamed}
+        for index, (path, names) in enumerate(zip(self.modules, self.blocks, strict=True)):
+            inside = {*kept(names), *(name for name in added if name.startswith(f"{path}."))}
+            blocks.append(tuple(name for name in parameters if name in inside))
+            places |= {name: f"blocks.{index}.{name.removeprefix(f'{path}.')}" for name in blocks[-1]}
+        decoder = {*kept(self.decoder), *(n for block in blocks if set(kept(self.decoder)) & {*block} for n in block)}
+        return replace(
+            self,
+            stem=kept(self.stem),
+            blocks=tuple(blocks),
+            tail=kept(self.tail),
+            head=kept(self.head),
+            places={name: places[name] for name in parameters},
+            sizes={name: value.numel() for name, value in parameters.items()},
+            new=frozenset(kept(self.new)) | added,
+            unused=frozenset(kept(self.unused)),
+            decoder=tuple(name for name in parameters if name in decoder),
+        )
 
     def select(self, pattern: str) -> tuple[str, ...]:
         """The parameters that a pattern names.

@@ -62,8 +62,11 @@ _VOCABULARIES = {"tokenizer.json", "vocab.json", "added_tokens.json"}  # their k
 _LABELS = "label2id"  # its keys are a user's labels, likewise
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, *, adapter: bool = False) -> None:
     """Refuse what could run code when opened. Executes nothing.
+
+    Args:
+        adapter: whether it is opened as an adapter for a model that lies elsewhere.
 
     Raises:
         RefusedError: naming the file and the reason.
@@ -74,6 +77,11 @@ def check_folder(folder: Path) -> None:
             _check_file(path)
             if path.suffix == ".json" and path.name not in _VOCABULARIES:
                 _check_json(path)
+            if path.name == "adapter_config.json" and not adapter:
+                raise RefusedError(
+                    f"{path} makes transformers open another model than this folder's",
+                    fix="merge the adapter into its model: `regraft merge`, for one that regraft tuned",
+                )
         elif path.exists() and not path.is_dir():
             raise RefusedError(f"{path} is not a file but a device, pipe or socket", fix="remove it")
 
@@ -125,10 +133,6 @@ def _check_json(path: Path) -> None:
         _check_setting(path, key, item)
     if path.name.endswith(".index.json"):
         _check_index(path, value)
-    if path.name == "adapter_config.json":
-        raise RefusedError(
-            f"{path} makes transformers open another model than this folder's", fix="merge the adapter into its model"
-        )
 
 
 def _check_setting(path: Path, key: str, item: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from regraft.errors import RecipeError, ResourceError
 from regraft.fingerprint import draw
+from regraft.pretrained.adapters import Adapter, base_sha256, reopen_adapter, save_adapter
 from regraft.pretrained.anatomy import Anatomy, anatomy_of, idle
 from regraft.pretrained.check import check_folder
 from regraft.pretrained.choice import WRITERS, Choice, choose, reads_images, reads_sounds, same_choice
@@ -51,12 +54,21 @@ _OUTPUT = {
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a pretrained model was asked for with; asked again, it is the same."""
+
+    options: ModelOptions
+    auto_class: str
+
+
+@dataclass(frozen=True)
 class Pretrained:
     """A model that is ready to be tuned.
 
     ``head`` is "own", or the kind that was grafted: "mean" and "pooled" (one answer an input), "dense", "boxes".
     ``kept`` are the labels whose rows in the classifier are the checkpoint's. ``head_rate`` is the learning rate that
     a new head needs; None where it learns well at the one of what is below it. ``notes`` say what was made up.
+    ``asked`` is what it was opened with, if it comes from a checkpoint; ``adapter`` what was grafted into its layers.
     """
 
     model: nn.Module
@@ -67,6 +79,8 @@ class Pretrained:
     kept: tuple[str, ...] = ()
     head_rate: float | None = None
     notes: tuple[str, ...] = ()
+    asked: Asked | None = None
+    adapter: Adapter | None = None
 
     @property
     def config(self) -> Any:
@@ -92,6 +106,13 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
         RefusedError: see ``model_folder``.
         ResourceError: the model is not here and cannot be fetched.
     """
+    path = os.path.expanduser(options.name)
+    name = os.path.abspath(path) if os.path.exists(path) else options.name
+    asked = Asked(options.model_copy(update={"name": name}), auto_class)
+    return replace(_load(options, auto_class, config, seed=seed), asked=asked)
+
+
+def _load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, seed: int) -> Pretrained:
     folder = model_folder(options)
     require_weights(folder)
     settings = settings_of(folder, auto_class)
@@ -198,7 +219,10 @@ def _head_rate(head: str, auto_class: str, anatomy: Anatomy) -> float | None:
 
 
 def save(folder: Path, pretrained: Pretrained) -> None:
-    """Write what ``save_pretrained`` writes; a grafted head goes beside it into ``head.safetensors``."""
+    """Write what ``save_pretrained`` writes; a grafted head goes beside it into ``head.safetensors``.
+
+    Of a model with an adapter only that is written, as peft does, and what else of the model has trained.
+    """
     from safetensors.torch import save_file
 
     model: Any = pretrained.model
@@ -206,26 +230,40 @@ def save(folder: Path, pretrained: Pretrained) -> None:
     beside = beside_of(model) if head is None else head.state_dict()
     written = model if beside is None else model.backbone
     with quiet(), as_published(written):
-        written.save_pretrained(folder)
+        if pretrained.adapter is None:
+            written.save_pretrained(folder)
+        else:
+            written.config.save_pretrained(folder)
+            save_adapter(folder, pretrained, _published(head))
         pretrained.processor.save_pretrained(folder)
     if beside:
         tensors = {name: value.detach().cpu().contiguous() for name, value in beside.items()}
         save_file(tensors, folder / _HEAD_FILE)
 
 
-def reopen(folder: Path, auto_class: str, *, head: str, config: Mapping[str, Any] | None = None) -> Pretrained:
+def reopen(
+    folder: Path,
+    auto_class: str,
+    *,
+    head: str,
+    config: Mapping[str, Any] | None = None,
+    base: Mapping[str, Any] | None = None,
+) -> Pretrained:
     """Open a folder that ``save`` wrote. Nothing in it may be missing.
 
     Args:
         head: what ``Pretrained.head`` was.
-        config: of voices, what the task sets, as for ``load``.
+        config: of voices, and of what has an adapter, what the task sets, as for ``load``.
+        base: what ``base_of`` said of a model with an adapter.
 
     Raises:
-        RecipeError: a weight is missing or has another shape.
+        RecipeError: a weight is missing or has another shape, or the model under an adapter is another one now.
         RefusedError: see ``check_folder``.
     """
-    check_folder(folder)
+    check_folder(folder, adapter=base is not None)
     require_weights(folder)
+    if base is not None:
+        return _with_saved_adapter(folder, auto_class, config or {}, base)
     settings = settings_of(folder, auto_class)
     if auto_class in VOICES:
         voice, missing, new = open_voice(folder, auto_class, config or {}, None)
@@ -257,6 +295,44 @@ def reopen(folder: Path, auto_class: str, *, head: str, config: Mapping[str, Any
     if auto_class in WRITERS:
         settle_writing(model.eval(), getattr(processor, "tokenizer", processor), folder)
     return Pretrained(model.eval(), processor, anatomy_of(model), folder, head)
+
+
+def base_of(pretrained: Pretrained) -> dict[str, Any] | None:
+    """What has to be known to open again the model under an adapter, in JSON's terms; None where there is none."""
+    if pretrained.adapter is None:
+        return None
+    assert pretrained.asked is not None
+    return {"options": pretrained.asked.options.model_dump(mode="json"), "sha256": base_sha256(pretrained)}
+
+
+def _with_saved_adapter(
+    folder: Path, auto_class: str, config: Mapping[str, Any], base: Mapping[str, Any]
+) -> Pretrained:
+    """The model under an adapter, opened where it lies, with what the folder holds."""
+    try:
+        options, sha256 = ModelOptions.model_validate(base["options"]), str(base["sha256"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecipeError(
+            f"{folder}: what is said of the model under the adapter is damaged: {first_line(error)}",
+            fix="tune it again, or copy the folder again",
+        ) from None
+    under = load(options, auto_class, config, seed=0)
+    head = _head_of(under.model)
+    opened = reopen_adapter(folder, under, _published(head))
+    if head is not None:
+        with _reading(folder / _HEAD_FILE) as weights:
+            head.load_state_dict(weights)
+    if base_sha256(opened) != sha256:
+        raise RecipeError(
+            f"{folder} is an adapter for {options.name}, whose weights are not those that it was tuned on",
+            fix="put the model back as it was, or tune again",
+        )
+    return replace(opened, model=opened.model.eval())
+
+
+def _published(head: nn.Module | None) -> str:
+    """What the names of weights begin with that their file leaves out."""
+    return "" if head is None else "backbone."
 
 
 def _settled(
@@ -368,17 +444,27 @@ def _settle_padding(model: Any, processor: Any) -> None:
 
 
 def _with_saved_head(head: str, backbone: nn.Module, folder: Path) -> nn.Module:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        weights = load_file(folder / _HEAD_FILE)
+    with _reading(folder / _HEAD_FILE) as weights:
         model: nn.Module = _grafted(head, backbone, len(weights[_OUTPUT[head]]), 0.0)
         part = _head_of(model)
         assert part is not None
         part.load_state_dict(weights)
+    return model
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[dict[str, Tensor]]:
+    """The weights of a file.
+
+    Raises:
+        ResourceError: it cannot be read, or what is done with them meanwhile does not fit.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        yield load_file(file)
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise ResourceError(
-            f"{folder / _HEAD_FILE} cannot be read: {first_line(error)}", fix="tune it again, or copy the folder again"
+            f"{file} cannot be read: {first_line(error)}", fix="tune it again, or copy the folder again"
         ) from None
-    return model

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from regraft.pretrained.anatomy import Anatomy
+from regraft.pretrained import Anatomy, Pretrained
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ class Strategy(ABC):
 
     learning_rate: float
     head_rate_option: ClassVar[str] = "head_learning_rate"
+
+    def graft(self, model: Pretrained, *, seed: int) -> Pretrained:  # noqa: ARG002  (most add nothing)
+        """The model with what this strategy puts into it. The module itself may be changed.
+
+        Args:
+            seed: what begins with random numbers is drawn from it.
+        """
+        return model
 
     @abstractmethod
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:

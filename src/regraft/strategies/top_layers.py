@@ -8,10 +8,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from regraft.errors import RecipeError
 from regraft.pretrained.anatomy import Anatomy
 from regraft.strategies._contract import Phase, Strategy
-from regraft.strategies._layerwise import layerwise
+from regraft.strategies._layerwise import layerwise, parts_above
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,7 @@ class TopLayers(Strategy):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
-        depth = len(anatomy.blocks)
-        if not 1 <= self.n <= depth:
-            raise RecipeError(f"strategy.n = {self.n}", fix=f"this model has {depth} blocks; choose 1 to {depth}")
-        below = {"embeddings", *(f"blocks[{index}]" for index in range(depth - self.n))}
-        parts = [part for part in anatomy.parts if part not in below]
+        parts = parts_above(anatomy, self.n)
         groups = layerwise(
             anatomy, parts, rate=self.learning_rate, decay=self.layer_decay, head_rate=self.head_learning_rate
         )

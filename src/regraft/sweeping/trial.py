@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from regraft import evaluation
 from regraft.errors import DataError, NotFiniteError
 from regraft.fingerprint import digest
 from regraft.frozen import Execution
-from regraft.preparation import Prepared, augmented, default_epochs, prepare
-from regraft.recipe import Recipe
-from regraft.strategies import make_strategy, phases
+from regraft.preparation import Prepared, augmented, default_epochs, grafted, prepare
+from regraft.recipe import Recipe, StrategyOptions
+from regraft.strategies import make_strategy
 from regraft.training import Poll, Verdict
 from regraft.tuning import make_loop, make_validator
 
@@ -56,19 +57,14 @@ class Bench:
         opened = untouched.pretrained
         training = recipe.training
         epochs = training.epochs or default_epochs(len(untouched.splits.train), training.batch_size)
-        chosen = phases(
-            make_strategy(recipe.strategy, head_rate=opened.head_rate),
-            opened.anatomy,
-            epochs=epochs,
-            freeze=recipe.strategy.freeze,
-            train=recipe.strategy.train,
-        )
-        trained = frozenset[str]().union(*(phase.trainable for phase in chosen))
-        kept = {id(value): value for name, value in opened.model.named_parameters() if name not in trained}
-        model = copy.deepcopy(opened.model, kept)
+        strategy = make_strategy(recipe.strategy, head_rate=opened.head_rate)
+        shared = {id(value): value for value in opened.model.parameters()}
+        model = replace(opened, model=copy.deepcopy(opened.model, shared))
+        model, chosen = grafted(model, strategy, recipe, epochs=epochs)
+        _own(model.model, frozenset[str]().union(*(phase.trainable for phase in chosen)))
         plain = replace(untouched.rows, views=())
         rows, _ = augmented(plain, untouched.task, recipe, epochs=sum(phase.epochs for phase in chosen))
-        return replace(untouched, recipe=recipe, pretrained=replace(opened, model=model), phases=chosen, rows=rows)
+        return replace(untouched, recipe=recipe, pretrained=model, phases=chosen, rows=rows)
 
     def untouched(self, recipe: Recipe) -> Prepared:
         """Everything that does not depend on how is tuned. Nobody changes it."""
@@ -81,7 +77,8 @@ class Bench:
         if key not in self._untouched:
             while len(self._untouched) >= _KEPT:
                 del self._untouched[next(iter(self._untouched))]
-            prepared = prepare(recipe, poll=self._poll)
+            plain = recipe.model_copy(update={"strategy": StrategyOptions()})  # which puts nothing into the model
+            prepared = prepare(plain, poll=self._poll)
             if self._data is not None:
                 self.require_data(prepared, self._data)
             self._untouched[key] = prepared
@@ -106,6 +103,19 @@ class Bench:
         trained = [sorted(phase.trainable) for phase in prepared.phases]
         asked = recipe.model_dump(mode="json", include={"task", "model", "data", "augmentation", "cache"})
         return self._ways.setdefault(digest([asked, prepared.device.precision, trained]), {})
+
+
+def _own(model: nn.Module, names: Collection[str]) -> None:
+    """Give a model that shares its weights with another one copies of those that it will train."""
+    copies: dict[int, nn.Parameter] = {}
+    for path, module in model.named_modules():
+        for name, value in list(module.named_parameters(recurse=False)):
+            if (f"{path}.{name}" if path else name) in names:
+                copies.setdefault(id(value), copy.deepcopy(value))
+    for module in model.modules():
+        for name, value in list(module.named_parameters(recurse=False)):
+            if id(value) in copies:
+                module.register_parameter(name, copies[id(value)])
 
 
 def run_trial(bench: Bench, recipe: Recipe, stop: Poll) -> Finding:
