@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from regraft import Outcome, Tuned, make_recipe, merge, prepare, tune
 from regraft.errors import RecipeError, RefusedError
 from regraft.pretrained import layers_for
+from regraft.report import write_card
 from regraft.testing import WORDS, tiny_model, toy_images, toy_table
 
 LORA = {"name": "lora", "rank": 4, "learning_rate": 1e-2}
@@ -209,3 +210,9 @@ def test_the_config_says_what_peft_needs(place: Path, tuned: dict[str, Outcome])
     assert config["task_type"] == "SEQ_CLS"
     assert config["base_model_name_or_path"] == str(place / "bert")
     assert config["modules_to_save"] == ["classifier"]
+
+
+def test_the_card_says_that_it_is_an_adapter(tuned: dict[str, Outcome]) -> None:
+    card = write_card(tuned["lora"].run).read_text(encoding="utf-8")
+    assert "from regraft import Tuned  # it is an adapter" in card
+    assert "from transformers import pipeline" not in card

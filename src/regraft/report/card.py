@@ -87,7 +87,8 @@ def write_card(run: Run) -> Path:
 
 def _front_matter(material: Material) -> dict[str, Any]:
     base = _base_model(material)
-    tuned = {"base_model": base, "base_model_relation": "finetune"} if base else {}
+    relation = "adapter" if _json_of(material, "regraft.json").get("base") else "finetune"
+    tuned = {"base_model": base, "base_model_relation": relation} if base else {}
     metrics = list(dict.fromkeys(_HUB_METRICS.get(name, name) for name in material.scores.get("test") or {}))
     return {
         "library_name": "transformers",
@@ -121,6 +122,10 @@ def _pipeline(material: Material) -> str:
 
 def _needs_regraft(material: Material) -> str:
     """Why plain transformers does not give the model's answers; nothing where it does."""
+    if _json_of(material, "regraft.json").get("base"):
+        return (
+            "it is an adapter, and regraft finds the model that it belongs to; `regraft merge` makes one that is whole"
+        )
     if (material.recipe.get("model") or {}).get("head") == "mean" or _head(material) not in {"own", ""}:
         return "its head lies in head.safetensors, which transformers does not read"
     architecture = str(_json_of(material, "config.json").get("model_type") or "")
