@@ -19,7 +19,6 @@ from regraft.run import storage
 from regraft.tuned import Tuned
 
 TOLERANCE = 1e-5  # of an answer's numbers, or of the largest of them where that is above 1
-_ROWS = 64
 
 
 @dataclass(frozen=True)

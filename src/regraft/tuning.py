@@ -159,8 +159,8 @@ def run_events(
         for event in loop.events():
             yield _recorded(run, event)
         best_step = loop.use_best()
-        if loop.left_alone():
-            yield _recorded(run, Event("untouched", loop.left_alone()))
+        if untouched := loop.left_alone():
+            yield _recorded(run, Event("untouched", untouched))
         outcome = yield from _conclude(prepared, run, stop)
     except Interrupted as stopped:
         raise _resumable(stopped, run) from None

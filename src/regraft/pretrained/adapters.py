@@ -28,6 +28,7 @@ Where = Literal["linear", "attention", "mlp"]
 
 _KINDS = ("LORA", "IA3")
 _INSIDE = "feedforward_modules"  # which (IA)3 scales before the layer, not after it
+_AGAIN = "tune it again, or copy the folder again"
 _NAME = "default"  # peft's for the one adapter of a model
 _WRAPPED = "base_model.model."  # what peft puts before names of the base in its files
 _TASK_TYPES = {
@@ -59,7 +60,7 @@ def layers_for(model: nn.Module, anatomy: Anatomy, *, where: Where, top: int | N
     Raises:
         RecipeError: there is no such layer, or there are not so many blocks.
     """
-    paths = anatomy.modules if top is None else anatomy.modules[len(anatomy.modules) - _checked(top, anatomy) :]
+    paths = anatomy.modules if top is None else anatomy.modules[anatomy.below_top(top) :]
     found = [path for block in paths for path in _linear(model.get_submodule(block), block)]
     inside = {path for path in found if _in_attention(model, path)}
     chosen = tuple(path for path in found if where == "linear" or (path in inside) == (where == "attention"))
@@ -155,7 +156,6 @@ def reopen_adapter(folder: Path, model: Pretrained, published: str) -> Pretraine
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    damaged = "tune it again, or copy the folder again"
     try:
         settings = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS_FILE)
@@ -163,16 +163,18 @@ def reopen_adapter(folder: Path, model: Pretrained, published: str) -> Pretraine
         if kind not in _KINDS:
             raise ValueError(f"an adapter of the kind {kind!r}")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise RecipeError(f"{folder}: the adapter cannot be read: {error}", fix=damaged) from None
+        raise RecipeError(f"{folder}: the adapter cannot be read: {error}", fix=_AGAIN) from None
     fields = {name: settings[name] for name in _FIELDS[kind] if name in settings}
     if fields.get(_INSIDE):
         fields[_INSIDE] = [f"{published}{path}" for path in fields[_INSIDE]]
     opened = graft(model, {"peft_type": kind, **fields}, layers, seed=0)
     state = {published + name.removeprefix(_WRAPPED): value for name, value in tensors.items()}
-    parameters = dict(opened.model.named_parameters())
-    beside = {name: state.pop(name) for name in list(state) if name in parameters}
-    _require_beside(opened, beside, settings.get("modules_to_save") or [], published, folder)
-    _fill(opened, state, {name: parameters[name] for name in beside}, beside, folder)
+    names = [name for name, _ in opened.model.named_parameters()]
+    beside = {name: state.pop(name) for name in names if name in state}
+    whole = tuple(f"{published}{module}." for module in settings.get("modules_to_save") or [])
+    assert opened.adapter is not None
+    fresh = [name for name in opened.adapter.beside if name.startswith(published)]
+    _fill(opened, state, beside, {*fresh, *(name for name in names if name.startswith(whole))}, folder)
     return kept_beside(opened, beside)
 
 
@@ -230,13 +232,6 @@ def _config_of(module: nn.Module) -> Any:
     return module.peft_config[_NAME]  # type: ignore[index]
 
 
-def _checked(top: int, anatomy: Anatomy) -> int:
-    depth = len(anatomy.modules)
-    if not 1 <= top <= depth:
-        raise RecipeError(f"strategy.n = {top}", fix=f"this model has {depth} blocks; choose 1 to {depth}")
-    return top
-
-
 def _linear(block: nn.Module, path: str) -> Iterator[str]:
     for name, module in block.named_modules():
         plain = isinstance(module, nn.Conv2d) and module.groups == 1
@@ -271,45 +266,34 @@ def _whole(module: nn.Module, names: Mapping[str, Any]) -> Iterator[str]:
     yield from found
 
 
-def _require_beside(
-    opened: Pretrained, beside: Collection[str], modules: Sequence[str], published: str, folder: Path
-) -> None:
-    """See that the folder holds all that has trained beside its adapter.
-
-    Raises:
-        RecipeError: something is missing.
-    """
-    assert opened.adapter is not None
-    named = tuple(f"{published}{module}." for module in modules)
-    expected = {name for name, _ in opened.model.named_parameters() if named and name.startswith(named)}
-    expected |= {name for name in opened.adapter.beside if name.startswith(published)}
-    lacking = sorted(expected - {*beside})
-    if lacking:
-        raise RecipeError(
-            f"{folder / WEIGHTS_FILE}: {lacking[0]} is missing, or does not fit this model",
-            fix="tune it again, or copy the folder again",
-        )
-
-
 def _fill(
     opened: Pretrained,
     state: Mapping[str, Tensor],
-    places: Mapping[str, nn.Parameter],
     beside: Mapping[str, Tensor],
+    expected: Collection[str],
     folder: Path,
 ) -> None:
-    """Put what was saved where it belongs. Nothing may be missing, left over, or of another shape."""
+    """Put what was saved where it belongs.
+
+    Args:
+        state: of the adapter, by peft's names; ``beside``: of the model, by its own.
+        expected: what has to be in ``beside``, at least.
+
+    Raises:
+        RecipeError: something is missing, left over, or of another shape.
+    """
     from peft.utils import set_peft_model_state_dict
 
-    adapter = opened.adapter
-    assert adapter is not None
-    fix = "tune it again, or copy the folder again"
-    expected = _library().get_peft_model_state_dict(opened.model, adapter_name=_NAME)
-    odd = sorted({*state} ^ {*expected}) or sorted(name for name in state if state[name].shape != expected[name].shape)
-    odd = odd or sorted(name for name in beside if beside[name].shape != places[name].shape)
+    own, places = (
+        _library().get_peft_model_state_dict(opened.model, adapter_name=_NAME),
+        dict(opened.model.named_parameters()),
+    )
+    odd = sorted({*expected} - {*beside}) or sorted({*state} ^ {*own})
+    odd = odd or [name for name in state if state[name].shape != own[name].shape]
+    odd = odd or [name for name in beside if beside[name].shape != places[name].shape]
     if odd:
-        raise RecipeError(f"{folder / WEIGHTS_FILE}: {odd[0]} is missing, or does not fit this model", fix=fix)
+        raise RecipeError(f"{folder / WEIGHTS_FILE}: {odd[0]} is missing, or does not fit this model", fix=_AGAIN)
     set_peft_model_state_dict(opened.model, dict(state), adapter_name=_NAME)
     with torch.no_grad():
-        for name, place in places.items():
-            place.copy_(beside[name])
+        for name, value in beside.items():
+            places[name].copy_(value)

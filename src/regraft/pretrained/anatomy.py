@@ -76,6 +76,17 @@ class Anatomy:
             parts[part] = (*parts.get(part, ()), name)
         return {part: names for part, names in {**parts, "head": self.head}.items() if names}
 
+    def below_top(self, n: int) -> int:
+        """How many blocks lie below the top ``n``.
+
+        Raises:
+            RecipeError: there are not so many.
+        """
+        depth = len(self.blocks)
+        if not 1 <= n <= depth:
+            raise RecipeError(f"strategy.n = {n}", fix=f"this model has {depth} blocks; choose 1 to {depth}")
+        return depth - n
+
     def grown(self, parameters: Mapping[str, Tensor], renamed: Mapping[str, str], added: Iterable[str]) -> Anatomy:
         """The anatomy of the same model after something was put into its blocks, or taken out of them again.
 

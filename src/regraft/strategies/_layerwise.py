@@ -1,10 +1,9 @@
-"""Which parameters learn at which rate: what is new, what lies high up, and rates that fall from the head down."""
+"""Which parameters learn at which rate: what is new, and rates that fall from the head down to the embeddings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from regraft.errors import RecipeError
 from regraft.pretrained.anatomy import Anatomy
 from regraft.strategies._contract import Group
 
@@ -22,21 +21,6 @@ def layerwise(
     for part in parts:
         full = head_rate if part == "head" and head_rate is not None else rate
         yield Group(anatomy.parts[part], full * decay ** heights.get(part, 0))
-
-
-def parts_above(anatomy: Anatomy, n: int | None) -> list[str]:
-    """The parts from the top ``n`` blocks up; all parts for None.
-
-    Raises:
-        RecipeError: there are not so many blocks.
-    """
-    depth = len(anatomy.blocks)
-    if n is None:
-        return list(anatomy.parts)
-    if not 1 <= n <= depth:
-        raise RecipeError(f"strategy.n = {n}", fix=f"this model has {depth} blocks; choose 1 to {depth}")
-    below = {"embeddings", *(f"blocks[{index}]" for index in range(depth - n))}
-    return [part for part in anatomy.parts if part not in below]
 
 
 def of_what_is_new(anatomy: Anatomy, rate: float, head_rate: float | None) -> tuple[Group, ...]:

@@ -60,17 +60,21 @@ class SpokenInputs(Inputs):
         return (text, voice) if self.voices else (text,)
 
     def trouble(self, inputs: Mapping[str, Any], processor: Any, config: Any) -> str | None:
-        vector = inputs.get("speaker") if self.voices else None
-        width = int(getattr(config, "speaker_embedding_dim", 0))
-        if vector is not None and len(vector) != width:
-            return f"'speaker' is a vector of {len(vector):,} numbers, and the model takes {width:,}"
-        (tokens,), limit = _tokens([inputs["text"]], processor), self.limit(processor, config)
+        return self.fault(self.encode([inputs], processor, config)[0], processor, config)
+
+    def fault(self, encoded: Encoded, processor: Any, config: Any) -> str | None:
+        """What is wrong with an encoded example; None where it can be said."""
+        tokens, limit = encoded["input_ids"], self.limit(processor, config)
+        width = int(config.speaker_embedding_dim) if self.voices else 0
+        if self.voices and len(encoded["speaker"]) != width:
+            return f"'speaker' is a vector of {len(encoded['speaker']):,} numbers, and the model takes {width:,}"
         if not processor.says(tokens):
             return "'text' has nothing in it that this voice can say"
         return f"'text' has {len(tokens):,} tokens, and the voice reads {limit:,}" if len(tokens) > limit else None
 
     def encode(self, inputs: Sequence[Mapping[str, Any]], processor: Any, config: Any) -> list[Encoded]:
-        tokens = _tokens([values["text"] for values in inputs], processor)
+        texts = [values["text"] for values in inputs]
+        tokens = processor.tokens(phonemes(texts, processor.phonemes) if processor.phonemes else texts)
         made: list[Encoded] = [{"input_ids": of_one, "attention_mask": [1] * len(of_one)} for of_one in tokens]
         if not self.voices:
             return made
@@ -264,9 +268,4 @@ def _vector(cell: Any) -> tuple[float, ...]:
         raise ValueError("is no list of numbers; a voice is told by a vector such as [0.1, -0.2, …]") from None
     if not all(abs(number) <= _LARGEST for number in found) or not any(found):
         raise ValueError("is no voice: a vector of finite numbers that are not all 0 is needed")
-    return found
-
-
-def _tokens(texts: Sequence[str], processor: Any) -> list[list[int]]:
-    found: list[list[int]] = processor.tokens(phonemes(texts, processor.phonemes) if processor.phonemes else texts)
     return found

@@ -148,14 +148,15 @@ class TextToSpeech(Task):
     def rows(
         self, examples: Sequence[Example], answers: Answers, processor: Any, config: Any
     ) -> tuple[list[Encoded], list[Any]]:
-        told = [(example, self.inputs.trouble(example.inputs, processor, config)) for example in examples]
+        encoded, values = super().rows(examples, answers, processor, config)
+        faults = [self.inputs.fault(row, processor, config) for row in encoded]
+        told = zip(examples, faults, strict=True)
         bad = [BadRow(example.file, example.row, None, reason) for example, reason in told if reason]
         if bad:
             listed = "\n".join(f"  {row}" for row in bad[:_LISTED])
             raise DataError(
                 f"{len(bad)} rows cannot be learned by this voice:\n{listed}", fix="correct them, or take them out"
             )
-        encoded, values = super().rows(examples, answers, processor, config)
         if self._spectrograms:
             how: Encoded = {"reduction": int(config.reduction_factor), "extractor": processor.extractor}
         else:

@@ -204,7 +204,7 @@ class Loop:
         Those are as they were before tuning.
         """
         phases = self._m.phases
-        best = len(phases) - 1 if self.state.best is None else int(self.state.best["phase"])
+        best = int((self.state.best or {}).get("phase", len(phases) - 1))  # checkpoints of before do not say
         until = frozenset[str]().union(*(phase.trainable for phase in phases[: best + 1]))
         later = frozenset[str]().union(*(phase.trainable for phase in phases[best + 1 :])) - until
         return {"phase": best + 1, "phases": len(phases), "tensors": len(later)} if later else {}
