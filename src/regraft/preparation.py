@@ -21,7 +21,7 @@ from regraft.frozen import UNFIT, Subject, known_norms, statistics_at_rest
 from regraft.planning import Plan, parts_of
 from regraft.pretrained import Pretrained
 from regraft.recipe import AugmentationOptions, ModelOptions, Recipe, StrategyOptions, TaskOptions
-from regraft.strategies import Phase, Strategy, make_strategy, phases
+from regraft.strategies import Phase, Strategy, make_strategy, phases, require_kind, strategy_class
 from regraft.tasks import Answers, Loss, Task, make_task
 from regraft.training import Device, Rows, choose_device, total_steps
 
@@ -66,6 +66,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     glimpse = pretrained.Glimpse(model_options(recipe, task))
     task = task.settled(lambda: read_header(recipe.data.train, recipe.data), recipe.data.columns, glimpse)
     splits, answers = read_data(recipe, task)
+    require_kind(recipe.strategy, answers.kind)
     primary = _primary(recipe, task, answers)
     poll()
     model = open_model(recipe, task, answers)
@@ -128,8 +129,12 @@ def open_model(recipe: Recipe, task: Task, answers: Answers) -> Pretrained:
 
 
 def model_options(recipe: Recipe, task: Task) -> ModelOptions:
-    """What the recipe says of the model; its name is the task's own where it says none."""
-    return recipe.model if recipe.model.name else recipe.model.model_copy(update={"name": task.default_model})
+    """What the recipe says of the model; its name is the task's own where it says none, and so is its head."""
+    asked = recipe.model
+    head = task.readout_head if strategy_class(recipe.strategy).needs_readout else "own"
+    return asked.model_copy(
+        update={"name": asked.name or task.default_model, "head": head if asked.head == "auto" else asked.head}
+    )
 
 
 def make_rows(examples: Sequence[Example], task: Task, answers: Answers, model: Pretrained) -> Rows:
@@ -307,7 +312,10 @@ def _plan(
             "trainable": sum(part.trainable for part in tree),
         },
         tree=tree,
-        phases=[{"epochs": phase.epochs, "parameters": len(phase.trainable)} for phase in chosen],
+        phases=[
+            {"epochs": phase.epochs, "parameters": len(phase.trainable), "objective": phase.objective}
+            for phase in chosen
+        ],
         data=_data(splits, task),
         steps=total_steps(len(rows.examples), chosen, recipe.training.batch_size),
         notes=[
@@ -315,6 +323,7 @@ def _plan(
             *task.targets.remarks(rows.values, rows.encoded),
             *_told_of_few_rows(len(splits.test), shares=task.targets.stratified),
             *model.notes,
+            *_told_of_the_fit(chosen),
             *_told_of_what_was_kept(model),
             *_told_of_the_norms(model),
             *_told_of_the_views(rows, sum(phase.epochs for phase in chosen), frozen=_something_rests(model, chosen)),
@@ -333,6 +342,11 @@ def _told_of_few_rows(test: int, *, shares: bool) -> Iterator[str]:
         return
     wide = f", about ±{1.96 * (0.9 * 0.1 / test) ** 0.5:.2f} around an accuracy of 0.9" if shares else ""
     yield f"only {test} row{'s' if test > 1 else ''} to score on: intervals will be wide{wide}"
+
+
+def _told_of_the_fit(chosen: Sequence[Phase]) -> Iterator[str]:
+    if all(phase.objective != "task" for phase in chosen):
+        yield "the last layer is fitted (logistic or ridge regression): the loss of the task scores, and trains nothing"
 
 
 def _told_of_what_was_kept(model: Pretrained) -> Iterator[str]:

@@ -45,10 +45,11 @@ class ModelOptions(Section):
         "minilm for classes of texts, efficientnet-lite0 for images, whisper-tiny.en for sounds, joe for voices.",
     )
     revision: str | None = Field(None, description="The commit or tag of a hub model.")
-    head: Literal["own", "mean", "graft"] = Field(
-        "own",
+    head: Literal["auto", "own", "mean", "graft"] = Field(
+        "auto",
         description="own: the model's own head from transformers, or where it has none, one that is grafted on it. "
-        "graft: a grafted one in any case. mean: one linear layer on mean-pooled states.",
+        "graft: a grafted one in any case. mean: one linear layer on mean-pooled states. auto: own, or where the "
+        "strategy looks at what the last layer is given, the one that is nothing but that layer.",
     )
     dropout: float | None = Field(None, ge=0, lt=1, description="Dropout in all that trains; null for the model's own.")
 

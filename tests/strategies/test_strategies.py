@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from regraft.errors import RecipeError
 from regraft.pretrained import Anatomy
 from regraft.recipe import StrategyOptions
-from regraft.strategies import Phase, make_strategy, phases, strategy_names
+from regraft.strategies import Phase, make_strategy, phases, require_kind, strategy_class, strategy_names
 
+FITTING = [name for name in strategy_names() if strategy_class(StrategyOptions(name=name)).needs_readout]
 DEPTH = 4
 PLACES = {
     "bert.embeddings.words.weight": "embeddings.words.weight",
@@ -40,6 +42,7 @@ def _anatomy(
         sizes=dict.fromkeys(PLACES, 1),
         new=frozenset(new),
         unused=frozenset(unused),
+        readout=("classifier.weight", "classifier.bias"),
     )
 
 
@@ -113,7 +116,7 @@ def test_the_head_may_have_its_own_rate(name: str) -> None:
     assert rates["pooler.dense.weight"] == 1e-5
 
 
-@pytest.mark.parametrize("name", strategy_names())
+@pytest.mark.parametrize("name", [name for name in strategy_names() if name not in FITTING])
 def test_a_new_head_learns_at_what_it_needs(name: str) -> None:
     assert {_rates(name, head_rate=0.25)[place] for place in HEAD} == {0.25}
 
@@ -133,9 +136,43 @@ def test_a_rate_that_the_recipe_gives_the_head_is_kept(name: str, option: str) -
     assert {_rates(name, head_rate=0.25, **{option: 1e-6})[place] for place in HEAD} == {1e-6}
 
 
-@pytest.mark.parametrize("name", strategy_names())
+@pytest.mark.parametrize("name", [name for name in strategy_names() if name != "logistic"])
 def test_the_epochs_are_those_asked_for(name: str) -> None:
-    assert sum(phase.epochs for phase in _phases(name)) == 3
+    assert sum(phase.epochs for phase in _phases(name) if phase.objective != "closed-form") == 3
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_the_last_layer_is_fitted_last(name: str) -> None:
+    last = _phases(name)[-1]
+    assert last.objective == "closed-form"
+    assert last.trainable == {"classifier.weight", "classifier.bias"}
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_a_head_that_is_more_than_its_last_layer_is_not_fitted(name: str) -> None:
+    anatomy = _anatomy(new=("classifier.weight", "classifier.bias", "bert.pooler.dense.weight"))
+    with pytest.raises(RecipeError, match="pooler.dense.weight starts from random numbers"):
+        _phases(name, anatomy=anatomy)
+    with pytest.raises(RecipeError, match="does not end with a linear layer and its bias"):
+        _phases(name, anatomy=replace(_anatomy(), readout=("classifier.weight",)))
+
+
+def test_what_takes_no_step_trains_nothing_besides() -> None:
+    with pytest.raises(RecipeError, match="takes no step"):
+        _phases("logistic", train=["blocks[3]"])
+
+
+def test_the_layer_that_is_fitted_is_not_frozen_in_part() -> None:
+    with pytest.raises(RecipeError, match="is to be fitted"):
+        _phases("logistic", freeze=["head.classifier.bias"], anatomy=_anatomy(new=()))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("logistic", "boxes"), ("contrastive", "labels"), ("contrastive", "numbers")]
+)
+def test_a_strategy_is_not_asked_for_answers_that_it_cannot_learn(name: str, kind: str) -> None:
+    with pytest.raises(RecipeError, match=f"strategy {name} learns"):
+        require_kind(StrategyOptions(name=name), kind)
 
 
 @pytest.mark.parametrize("name", strategy_names())
@@ -143,8 +180,8 @@ def test_a_parameter_is_in_one_group_and_the_head_trains(name: str) -> None:
     for phase in _phases(name):
         listed = [parameter for group in phase.groups for parameter in group.parameters]
         assert len(listed) == len(set(listed)) == len(phase.trainable)
-        assert {"classifier.weight", "classifier.bias"} <= phase.trainable
-        assert all(group.learning_rate > 0 for group in phase.groups)
+        assert ({"classifier.weight", "classifier.bias"} <= phase.trainable) == (phase.objective != "contrastive")
+        assert all((group.learning_rate > 0) == (phase.objective != "closed-form") for group in phase.groups)
 
 
 @pytest.mark.parametrize("name", strategy_names())

@@ -176,6 +176,8 @@ def _rate(rates: Sequence[float] | None) -> str:
     if rates is None:
         return ""
     low, high = rates
+    if high == 0:
+        return "fitted"
     return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
 
 

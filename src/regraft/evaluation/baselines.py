@@ -92,14 +92,36 @@ def linear_probe(
         raise ValueError(f"a linear probe answers once for an example; it is not defined for {kind}")
     if len(train_features) < 3 or (kind == "classes" and len(np.unique(train_target)) < 2):
         return majority(kind, train_target, len(test_features), classes)
-    train, test = _standardised(train_features, test_features)
+    weight, bias, _ = linear_readout(kind, train_features, train_target, seed=seed, classes=classes)
+    return _told(kind, test_features @ weight.T + bias)
+
+
+def linear_readout(
+    kind: Kind, features: Array, target: Array, *, seed: int, classes: int
+) -> tuple[Floats, Floats, float]:
+    """The linear model of ``linear_probe`` as a layer.
+
+    Args:
+        features: ``[n, f]``, as they are.
+        target: of ``n`` rows.
+
+    Returns:
+        Weights ``[c, f]`` and biases ``[c]``, which give logits or numbers of features, and the penalty.
+    """
+    mean, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
+    spread = np.where(spread > 1e-8, spread, np.inf)  # a feature that never varies is left at zero
+    plain = (features - mean) / spread
     if kind == "numbers":
-        ridge = RidgeCV(alphas=len(train) * np.array(_PENALTIES)).fit(train, train_target)
-        return np.asarray(ridge.predict(test), dtype=np.float64).reshape(len(test), classes)
-    truth = np.eye(classes, dtype=np.float32)[train_target] if kind == "classes" else train_target
-    problem = _Problem(kind, train.astype(np.float32), truth.astype(np.float32))
-    penalty = _chosen_penalty(problem, train_target, seed)
-    return _predict(kind, _path(problem, penalty), test)
+        ridge = RidgeCV(alphas=len(plain) * np.array(_PENALTIES)).fit(plain, target)
+        fitted = np.vstack([ridge.coef_.reshape(classes, -1).T, np.reshape(ridge.intercept_, (1, classes))])
+        penalty = float(ridge.alpha_ / len(plain))
+    else:
+        truth = np.eye(classes, dtype=np.float32)[target] if kind == "classes" else target
+        problem = _Problem(kind, plain.astype(np.float32), truth.astype(np.float32))
+        penalty = _chosen_penalty(problem, target, seed)
+        fitted = _path(problem, penalty)
+    weight = (fitted[:-1] / spread[:, None]).T
+    return weight, fitted[-1] - weight @ mean, penalty
 
 
 @dataclass(frozen=True)
@@ -195,12 +217,11 @@ def _splits(problem: _Problem, target: Array, seed: int) -> Iterator[tuple[Array
 
 
 def _predict(kind: Kind, weights: Floats, features: Array) -> Floats:
-    logits = features @ weights[:-1] + weights[-1]
+    return _told(kind, features @ weights[:-1] + weights[-1])
+
+
+def _told(kind: Kind, logits: Array) -> Floats:
+    """Scores of what a linear model gives: probabilities, or numbers as they are."""
+    if kind == "numbers":
+        return np.asarray(logits, dtype=np.float64)
     return np.asarray(softmax(logits, axis=1) if kind == "classes" else expit(logits), dtype=np.float64)
-
-
-def _standardised(train: Array, test: Array) -> tuple[Floats, Floats]:
-    """Both with the mean and spread of the training rows; a feature that never varies is left at zero."""
-    mean, spread = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
-    spread = np.where(spread > 1e-8, spread, np.inf)
-    return (train - mean) / spread, (test - mean) / spread

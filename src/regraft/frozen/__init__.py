@@ -4,7 +4,7 @@ from regraft.frozen.execution import UNFIT, Decision, Execution, Runner
 from regraft.frozen.features import depth_taps, features
 from regraft.frozen.frontier import Frontier, chain_of, find_frontier, known_norms, resting
 from regraft.frozen.once import encoding_once
-from regraft.frozen.patch import forget_biases, statistics_at_rest
+from regraft.frozen.patch import at_rest, forget_biases, forwards, statistics_at_rest
 from regraft.frozen.prefix import Prefix, Tap
 from regraft.frozen.rows import FrozenRows, fill, read
 from regraft.frozen.store import Store, list_stores, make_room, remove_store, store_root
@@ -23,6 +23,7 @@ __all__ = [
     "Subject",
     "Tap",
     "Trace",
+    "at_rest",
     "chain_of",
     "depth_taps",
     "encoding_once",
@@ -30,6 +31,7 @@ __all__ = [
     "fill",
     "find_frontier",
     "forget_biases",
+    "forwards",
     "known_norms",
     "list_stores",
     "make_room",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -47,7 +47,8 @@ class Anatomy:
 
     ``new`` names those that no checkpoint held and that start from random numbers; ``unused`` those that the head does
     not look at, and that therefore cannot learn, and constants. ``modules`` are the paths of the blocks in the module
-    tree. ``decoder`` is, of an encoder-decoder, what belongs to the decoder alone.
+    tree. ``decoder`` is, of an encoder-decoder, what belongs to the decoder alone. ``readout`` are weight and bias of
+    the linear layer that the head ends with; nothing where it ends otherwise.
     """
 
     stem: tuple[str, ...]
@@ -60,6 +61,7 @@ class Anatomy:
     unused: frozenset[str] = frozenset()
     modules: tuple[str, ...] = ()
     decoder: tuple[str, ...] = ()
+    readout: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -117,6 +119,7 @@ class Anatomy:
             new=frozenset(kept(self.new)) | added,
             unused=frozenset(kept(self.unused)),
             decoder=tuple(name for name in parameters if name in decoder),
+            readout=kept(self.readout),
         )
 
     def select(self, pattern: str) -> tuple[str, ...]:
@@ -203,6 +206,7 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
         ),
         modules=tuple(lists),
         decoder=decoder,
+        readout=_readout(model, set(head)),
     )
 
 
@@ -222,6 +226,13 @@ def backbone_path(model: nn.Module) -> str:
     """Where in a model its backbone is; empty where it has no module of its own."""
     prefix = _BACKBONES.get(type(model).__name__, str(getattr(model, "base_model_prefix", "")))
     return next((path for path in (prefix, "backbone") if path and hasattr(model, path)), "")
+
+
+def _readout(model: nn.Module, head: Container[str]) -> tuple[str, ...]:
+    """The last linear layer of the head."""
+    linear = {path: module for path, module in model.named_modules() if isinstance(module, nn.Linear)}
+    names = [tuple(f"{path}.{name}" for name, _ in module.named_parameters()) for path, module in linear.items()]
+    return next((each for each in reversed(names) if all(name in head for name in each)), ())
 
 
 def _predicts(name: str, prefix: str) -> bool:

@@ -55,12 +55,12 @@ class Choice:
     notes: tuple[str, ...] = ()
 
 
-def choose(asked: Literal["own", "mean", "graft"], auto_class: str, settings: Any, folder: Path) -> Choice:
+def choose(asked: Literal["auto", "own", "mean", "graft"], auto_class: str, settings: Any, folder: Path) -> Choice:
     """The head for a task.
 
     Args:
-        asked: "own" for the model's own where there is one, else a grafted one; "graft" for a grafted one; "mean" for
-            the mean of the last states, where the answer is one for the whole input.
+        asked: "own" or "auto" for the model's own where there is one, else a grafted one; "graft" for a grafted one;
+            "mean" for the mean of the last states, where the answer is one for the whole input.
 
     Raises:
         RecipeError: the model reads something else, or nothing can be grafted on it.

@@ -41,4 +41,4 @@ class Glimpse:
         """Whether it has the head of a transformers class, and is to use it."""
         from regraft.pretrained.choice import own_class
 
-        return self.options.head == "own" and own_class(auto_class, self.settings) is not None
+        return self.options.head in ("auto", "own") and own_class(auto_class, self.settings) is not None

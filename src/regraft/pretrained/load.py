@@ -108,6 +108,8 @@ def load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, s
     """
     path = os.path.expanduser(options.name)
     name = os.path.abspath(path) if os.path.exists(path) else options.name
+    if options.head == "auto":
+        options = options.model_copy(update={"head": "own"})
     asked = Asked(options.model_copy(update={"name": name}), auto_class)
     return replace(_load(options, auto_class, config, seed=seed), asked=asked)
 

@@ -11,12 +11,21 @@ from regraft.pretrained.anatomy import Anatomy
 from regraft.recipe import StrategyOptions
 from regraft.strategies._contract import Group, Phase, Strategy
 
-__all__ = ["Group", "Phase", "Strategy", "make_strategy", "phases", "strategy_names"]
+__all__ = ["Group", "Phase", "Strategy", "make_strategy", "phases", "require_kind", "strategy_class", "strategy_names"]
 
 
 def strategy_names() -> list[str]:
     """The names of all strategies."""
     return extensions.names("strategies")
+
+
+def strategy_class(options: StrategyOptions) -> type[Strategy]:
+    """What a recipe names.
+
+    Raises:
+        RecipeError: no such strategy.
+    """
+    return extensions.find("strategies", options.name, Strategy)  # type: ignore[type-abstract]
 
 
 def make_strategy(options: StrategyOptions, *, head_rate: float | None = None) -> Strategy:
@@ -29,13 +38,29 @@ def make_strategy(options: StrategyOptions, *, head_rate: float | None = None) -
     Raises:
         RecipeError: no such strategy, or no such option.
     """
-    found = extensions.find("strategies", options.name, Strategy)  # type: ignore[type-abstract]
+    found = strategy_class(options)
     own = options.own()
     made = extensions.build("strategy", found, own)
     option = found.head_rate_option
     if head_rate is None or own.get(option) is not None or not hasattr(made, option):
         return made
     return extensions.build("strategy", found, own | {option: max(head_rate, made.learning_rate)})
+
+
+def require_kind(options: StrategyOptions, kind: str) -> None:
+    """See that a strategy can learn answers of a kind.
+
+    Raises:
+        RecipeError: it cannot.
+    """
+    known = strategy_class(options).answers
+    if known and kind not in known:
+        told = {"classes": "one class of each example", "labels": "several labels of each example"}
+        learned = " or ".join(told.get(each, each) for each in known)
+        raise RecipeError(
+            f"strategy {options.name} learns {learned}, and here the answers are {told.get(kind, kind)}",
+            fix="take another strategy, such as full or probe-then-tune",
+        )
 
 
 def phases(
@@ -61,6 +86,11 @@ def phases(
         _adjusted(phase, frozen | anatomy.unused, added, strategy.learning_rate)
         for phase in strategy.phases(anatomy, epochs)
     ]
+    if added and all(phase.objective == "closed-form" for phase in adjusted):
+        raise RecipeError(
+            f"{added[0]} is asked to be trained, and {type(strategy).__name__.lower()} takes no step",
+            fix="take strategy.train out, or another strategy",
+        )
     if not any(phase.groups for phase in adjusted):
         raise RecipeError(
             "nothing is left to train", fix="freeze less: strategy.freeze names all that the strategy trains"
@@ -87,6 +117,14 @@ def _check(frozen: set[str], added: set[str], anatomy: Anatomy) -> None:
 
 def _adjusted(phase: Phase, frozen: set[str], added: Sequence[str], rate: float) -> Phase:
     groups = list(_without(phase.groups, frozen))
+    if phase.objective == "closed-form":
+        held = sorted(phase.trainable & frozen)
+        if held:
+            raise RecipeError(
+                f"{held[0]} is asked to be frozen, and the last layer is to be fitted",
+                fix="take it out of strategy.freeze, or take another strategy",
+            )
+        return phase
     more = tuple(dict.fromkeys(name for name in added if name not in phase.trainable))
     return replace(phase, groups=tuple([*groups, Group(more, rate)] if more else groups))
 

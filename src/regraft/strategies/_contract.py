@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from regraft.pretrained import Anatomy, Pretrained
 
@@ -18,12 +18,22 @@ class Group:
     learning_rate: float
 
 
+Objective = Literal["task", "contrastive", "closed-form"]
+
+
 @dataclass(frozen=True)
 class Phase:
-    """So many epochs of training these groups. **A parameter in no group is frozen.**"""
+    """So many epochs of training these groups. **A parameter in no group is frozen.**
+
+    ``objective`` says what they are trained for: "task" is the loss of the task; "contrastive" is that what the last
+    layer of the head is given be alike for examples of one class, and unlike for others, ``temperature`` dividing how
+    alike they are; in a phase that is "closed-form" that last layer is fitted to the training rows, without a step.
+    """
 
     epochs: int
     groups: tuple[Group, ...]
+    objective: Objective = "task"
+    temperature: float = 0.1
 
     @property
     def trainable(self) -> frozenset[str]:
@@ -34,11 +44,15 @@ class Phase:
 class Strategy(ABC):
     """A way of tuning. A subclass is a frozen dataclass whose fields are the options.
 
-    ``head_rate_option`` names the one that says how fast the head learns.
+    ``head_rate_option`` names the one that says how fast the head learns. ``needs_readout``: whether it looks at what
+    the last layer of the head is given, so that a head is best that is nothing but that layer. ``answers`` are the kinds
+    of answers that it can learn; nothing for all.
     """
 
     learning_rate: float
     head_rate_option: ClassVar[str] = "head_learning_rate"
+    needs_readout: ClassVar[bool] = False
+    answers: ClassVar[tuple[str, ...]] = ()
 
     def graft(self, model: Pretrained, *, seed: int) -> Pretrained:  # noqa: ARG002  (most add nothing)
         """The model with what this strategy puts into it. The module itself may be changed.

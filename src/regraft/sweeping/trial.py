@@ -16,9 +16,10 @@ from regraft import evaluation
 from regraft.errors import DataError, NotFiniteError
 from regraft.fingerprint import digest
 from regraft.frozen import Execution
-from regraft.preparation import Prepared, augmented, default_epochs, grafted, prepare
+from regraft.preparation import Prepared, augmented, default_epochs, grafted, model_options, prepare
 from regraft.recipe import Recipe, StrategyOptions
-from regraft.strategies import make_strategy
+from regraft.strategies import make_strategy, require_kind
+from regraft.tasks import make_task
 from regraft.training import Poll, Verdict
 from regraft.tuning import make_loop, make_validator
 
@@ -53,7 +54,9 @@ class Bench:
 
     def prepared(self, recipe: Recipe) -> Prepared:
         """As ``preparation.prepare`` does, with a copy of what trains; frozen weights are those of the shared model."""
+        recipe = _with_its_head(recipe)
         untouched = self.untouched(recipe)
+        require_kind(recipe.strategy, untouched.answers.kind)
         opened = untouched.pretrained
         training = recipe.training
         epochs = training.epochs or default_epochs(len(untouched.splits.train), training.batch_size)
@@ -68,6 +71,7 @@ class Bench:
 
     def untouched(self, recipe: Recipe) -> Prepared:
         """Everything that does not depend on how is tuned. Nobody changes it."""
+        recipe = _with_its_head(recipe)
         key = digest(
             [
                 recipe.model_dump(mode="json", include={"task", "model", "data", "seed", "evaluation", "augmentation"}),
@@ -166,6 +170,11 @@ class _Watched:
     def __call__(self, execution: Execution) -> Verdict:
         self.last = self._validate(execution)
         return self.last
+
+
+def _with_its_head(recipe: Recipe) -> Recipe:
+    """The recipe with the model's name and head spelled out: the strategy decides the latter."""
+    return recipe.model_copy(update={"model": model_options(recipe, make_task(recipe.task))})
 
 
 def _economical(recipe: Recipe) -> Recipe:

@@ -210,6 +210,7 @@ class Task(ABC):
     pipeline_tag: ClassVar[str]
     primary: ClassVar[str]
     default_model: ClassVar[str] = "minilm"
+    readout_head: ClassVar[Literal["own", "mean", "graft"]] = "mean"  # the one that is a linear layer and no more
     looks_first: ClassVar[bool] = False  # whether one example is tried to see what the loss depends on
     proof_rows: ClassVar[int] = 64  # on which a saved model is compared with the one in memory
     augmentation: ClassVar[type[Any] | None] = None  # the dataclass of its options, where there is one

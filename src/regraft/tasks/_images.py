@@ -204,6 +204,7 @@ class ImageTask(Task):
     looks_first: ClassVar[bool] = True  # heads of these families differ in what of the backbone they use
     augmentation: ClassVar[type[Any] | None] = ImageAugmentation
     default_model: ClassVar[str] = "efficientnet-lite0"
+    readout_head: ClassVar[Literal["own", "mean", "graft"]] = "own"
 
     @property
     def inputs(self) -> ImageInputs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,7 @@ class AudioClassification(SoundTask):
     pipeline_tag: ClassVar[str] = "audio-classification"
     primary: ClassVar[str] = "accuracy"
     default_model: ClassVar[str] = "whisper-tiny.en"
+    readout_head: ClassVar[Literal["own", "mean", "graft"]] = "graft"
 
     max_seconds: Annotated[float, Field(gt=0, le=600)] | None = None
     loss: LossName = "auto"

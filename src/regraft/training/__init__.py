@@ -3,11 +3,13 @@
 from regraft.device import Device, choose_device
 from regraft.training.loader import Rows
 from regraft.training.loop import Event, Loop, Material, State, Verdict, total_steps
+from regraft.training.readout import Fit
 from regraft.training.signals import Poll, Stop, stoppable
 
 __all__ = [
     "Device",
     "Event",
+    "Fit",
     "Loop",
     "Material",
     "Poll",

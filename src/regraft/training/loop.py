@@ -26,7 +26,7 @@ from regraft.data.example import Example
 from regraft.device import Device, out_of_memory
 from regraft.errors import CheckpointError, DataError, Interrupted, NotFiniteError, OutOfMemoryError, ResourceError
 from regraft.fingerprint import draw
-from regraft.frozen import Decision, Execution, Tap, find_frontier, resting, statistics_at_rest
+from regraft.frozen import Decision, Execution, Tap, at_rest, find_frontier, resting, statistics_at_rest
 from regraft.pretrained import Anatomy, fast_attention
 from regraft.recipe import TrainingOptions
 from regraft.strategies import Phase
@@ -35,6 +35,7 @@ from regraft.training import checkpoint
 from regraft.training.dropout import fast_dropout
 from regraft.training.freeze import freeze_all_but, frozen_sha256, prove_frozen, set_modes
 from regraft.training.loader import Rows, steps_of
+from regraft.training.readout import Fit, embedding, put, readout_of, require_plain, supervised_contrastive, watching
 from regraft.training.schedule import factor
 from regraft.training.signals import Poll
 from regraft.training.tables import Tables, large_tables
@@ -97,6 +98,7 @@ class Material:
     seed: int
     device: Device
     execution: Execution
+    fit: Fit  # of the last layer, where a phase asks for it
     checkpoints: Path | None  # their folder; None where nobody will go on with this run
     wanted: Sequence[Tap]  # what else of the training rows is stored where rows are, for later
     known: dict[int, dict[str, Any]]  # how phases are computed, where that was decided in a run of the same kind
@@ -104,8 +106,9 @@ class Material:
 
 
 def total_steps(rows: int, phases: Sequence[Phase], batch_size: int) -> int:
-    """How many optimizer steps a run takes if it is not stopped early."""
-    return sum(phase.epochs for phase in phases) * -(-rows // batch_size)
+    """How many optimizer steps a run takes if it is not stopped early; what is fitted counts as one."""
+    per_epoch = -(-rows // batch_size)
+    return sum(1 if phase.objective == "closed-form" else phase.epochs * per_epoch for phase in phases)
 
 
 class Loop:
@@ -127,6 +130,7 @@ class Loop:
         self._batch = partial(  # not a method, which would take the whole loop along to a worker
             material.rows.batch, task=material.task, answers=material.answers, processor=material.processor
         )
+        self._loss = material.loss
         self._average: dict[str, Tensor] = {}
         self._resting: list[nn.Module] = []
         self._tables = Tables()
@@ -214,11 +218,12 @@ class Loop:
         if self.state.frozen is None:
             self._enter_phase()
             self.state.frozen = self._frozen_now()
-        if self.state.epoch < phase.epochs and not self._out_of_patience():
-            yield from self._execute(phase)
-        with large_tables(self._m.model) as self._tables:
-            while self.state.epoch < phase.epochs and not self._out_of_patience():
-                yield from self._epoch(phase)
+        with self._answering(phase):
+            if self.state.epoch < phase.epochs and not self._out_of_patience():
+                yield from self._execute(phase)
+            with large_tables(self._m.model) as self._tables:
+                while self.state.epoch < phase.epochs and not self._out_of_patience():
+                    yield from self._fit(phase) if phase.objective == "closed-form" else self._epoch(phase)
         compared = prove_frozen(self._m.model, phase.trainable, self.state.frozen)
         yield Event("frozen", {"phase": self.state.phase, "tensors": compared, "identical": True})
         self.state.phase += 1
@@ -227,6 +232,16 @@ class Loop:
         self.state.waited = 0
         self.state.frozen = self.state.execution = None
         self.state.finished = self.state.phase == len(self._m.phases)
+
+    @contextmanager
+    def _answering(self, phase: Phase) -> Iterator[None]:
+        """The loss that a phase is for, and the model answering as that loss takes it, for as long as this lasts."""
+        with ExitStack() as stack:
+            if phase.objective == "contrastive":
+                stack.enter_context(embedding(self._m.model, self._m.anatomy))
+                self._loss = supervised_contrastive(phase.temperature)
+            yield
+        self._loss = self._m.loss
 
     def _execute(self, phase: Phase) -> Iterator[Event]:
         """Decide how this phase is computed; fill the store if there is to be one."""
@@ -239,7 +254,7 @@ class Loop:
         known = None if decided is None else Decision.from_json(decided)
         also = m.wanted if self.state.step == 0 else ()  # of the untouched model
         entering = m.execution.enter(
-            batch, places, m.loss, reads=m.rows.reads(phase.epochs), poll=self._stop, also=also, known=known
+            batch, places, self._loss, reads=m.rows.reads(phase.epochs), poll=self._stop, also=also, known=known
         )
         for state in entering:
             if isinstance(state, Decision):
@@ -255,10 +270,45 @@ class Loop:
             yield from self._step(phase, batches)
             if every and self.state.step % every == 0 and self.state.batch < self._per_epoch:
                 yield from self._publish()
-        yield from self._compare()
+        if phase.objective == "task":
+            yield from self._compare()
         self.state.epoch += 1
         self.state.batch = 0
         yield from self._publish()
+
+    def _fit(self, phase: Phase) -> Iterator[Event]:
+        """Let the last layer be the best there is on what it is given of the training rows."""
+        m = self._m
+        features, target = self._given()
+        weight, bias, penalty = m.fit(features, target)
+        put(readout_of(m.model, m.anatomy), weight, bias)
+        self.state.step += 1
+        yield Event("fit", {"phase": self.state.phase, "rows": len(target), "penalty": penalty})
+        yield from self._compare()
+        self.state.epoch = phase.epochs
+        yield from self._publish()
+
+    def _given(self) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """What the last layer is given of every training row in all views, [n, features], and what is right of it."""
+        m = self._m
+        count = len(m.rows.seen)
+        lengths = [m.rows.lengths[place % len(m.rows.lengths)] for place in range(count)]
+        cut = list(passes(range(count), lengths, max_tokens=m.options.max_tokens, accumulation=1, alike=m.rows.alike))
+        order = [place for members in cut for place in members]
+        features, target = [], []
+        for members in cut:
+            self._stop()
+            batch = self._batch(members, blank=not m.execution.looks_at_inputs)
+            inputs = m.device.move(batch.inputs)
+            with at_rest(m.model), torch.no_grad(), m.device.computing():
+                with watching(m.model, m.anatomy) as seen:
+                    output = m.execution(inputs, members)
+                ((given, gave),) = seen
+                require_plain(output, gave)
+            features.append(given.float().cpu().numpy())
+            target.append(batch.target.numpy())
+        places = np.argsort(order)
+        return np.concatenate(features)[places], np.concatenate(target)[places]
 
     def _steps(self) -> Iterator[list[Batch]]:
         """The passes of each step that is left in this epoch."""
@@ -308,24 +358,51 @@ class Loop:
 
     def _gradients(self, batches: list[Batch], places: Sequence[Sequence[int]]) -> tuple[list[Tensor], int, int]:
         """Add up the gradients of a step's passes. Returns the losses of each pass, real and computed tokens."""
-        m = self._m
-        units = sum(batch.units for batch in batches)
-        losses, real, padded = [], 0, 0
+        pairs = self._m.phases[self.state.phase].objective == "contrastive" and len(batches) > 1
+        losses = (self._of_pairs if pairs else self._one_by_one)(batches, places)
+        masks = [batch.inputs["attention_mask"] for batch in batches if "attention_mask" in batch.inputs]
+        return losses, sum(int(mask.sum()) for mask in masks), sum(mask.numel() for mask in masks)
+
+    def _one_by_one(self, batches: Sequence[Batch], places: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Gradients of a loss that looks at each example alone."""
+        units, losses = sum(batch.units for batch in batches), []
         for index, (batch, members) in enumerate(zip(batches, places, strict=True)):
-            self._stop()
-            _seed(draw("noise", m.seed, self.state.step, index), m.device)
-            inputs = m.device.move(batch.inputs)
             # a single example has no spread that could be gathered
-            gathering = nullcontext() if len(members) > 1 else statistics_at_rest(m.model)
-            with m.device.computing(), gathering:
-                output = m.execution(inputs, members)
-                loss = m.loss.function(output, batch.target.to(m.device.device))
+            with nullcontext() if len(members) > 1 else statistics_at_rest(self._m.model):
+                loss = self._losses(self._said(index, batch, members), batch.target)
             torch.autograd.backward(loss.sum() / units)
             losses.append(loss.detach())
-            mask = batch.inputs.get("attention_mask")
-            if mask is not None:
-                real, padded = real + int(mask.sum()), padded + mask.numel()
-        return losses, real, padded
+        return losses
+
+    def _of_pairs(self, batches: Sequence[Batch], places: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Gradients of a loss that looks at pairs of examples, which several passes compute.
+
+        Each pass is made twice, with the same noise: first to see what the loss makes of all of them, then for its
+        gradient. Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021,
+        https://arxiv.org/abs/2101.06983.
+        """
+        made = list(enumerate(zip(batches, places, strict=True)))
+        with torch.no_grad(), statistics_at_rest(self._m.model):
+            parts = [self._said(index, *one)["logits"].float() for index, one in made]
+        joined = torch.cat(parts).requires_grad_()
+        losses = self._losses({"logits": joined}, torch.cat([batch.target for batch in batches]))
+        (slopes,) = torch.autograd.grad(losses.sum() / len(joined), joined)
+        sizes = [len(part) for part in parts]
+        for slope, (index, one) in zip(torch.split(slopes, sizes), made, strict=True):
+            torch.autograd.backward(self._said(index, *one)["logits"].float(), slope)
+        return list(torch.split(losses.detach(), sizes))
+
+    def _said(self, index: int, batch: Batch, members: Sequence[int]) -> Any:
+        """What the model says in one of the passes of this step, with that pass's noise."""
+        self._stop()
+        _seed(draw("noise", self._m.seed, self.state.step, index), self._m.device)
+        inputs = self._m.device.move(batch.inputs)
+        with self._m.device.computing():
+            return self._m.execution(inputs, members)
+
+    def _losses(self, output: Any, target: Tensor) -> Tensor:
+        with self._m.device.computing():
+            return self._loss.function(output, target.to(self._m.device.device))
 
     def _gradient_norm(self) -> float:
         """The norm of the whole gradient, which is then cut to the largest that is allowed."""

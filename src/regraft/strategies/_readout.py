@@ -1,0 +1,33 @@
+"""Phases that look at what the last layer of the head is given."""
+
+from __future__ import annotations
+
+from regraft.errors import RecipeError
+from regraft.pretrained.anatomy import Anatomy
+from regraft.strategies._contract import Group, Phase
+
+
+def fitted(anatomy: Anatomy) -> Phase:
+    """The phase in which the last layer is fitted to the training rows.
+
+    Raises:
+        RecipeError: the head does not end with a linear layer, or holds more that is new: it would stay noise.
+    """
+    require_readout(anatomy)
+    return Phase(1, (Group(anatomy.readout, 0.0),), "closed-form")
+
+
+def require_readout(anatomy: Anatomy) -> None:
+    """See that a head is a linear layer on features that are known.
+
+    Raises:
+        RecipeError: it is not.
+    """
+    biased = len(anatomy.readout) == 2  # its weight, and its bias
+    noise = sorted(anatomy.new - {*anatomy.readout} - anatomy.unused)
+    if not biased or noise:
+        why = f"{noise[0]} starts from random numbers" if biased else "it does not end with a linear layer and its bias"
+        raise RecipeError(
+            f"this strategy fits the last layer of the head, and cannot with this one: {why}",
+            fix="take model.head=mean or graft where the answer is one for the whole input, else another strategy",
+        )

@@ -1,0 +1,46 @@
+"""contrastive: first the backbone learns to tell the classes apart, by pairs of examples; then the head is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from regraft.pretrained.anatomy import Anatomy
+from regraft.strategies._contract import Phase, Strategy
+from regraft.strategies._layerwise import layerwise
+from regraft.strategies._readout import fitted, require_readout
+
+
+@dataclass(frozen=True)
+class Contrastive(Strategy):
+    """For few labels: n examples make n (n - 1) / 2 pairs, and every pair of a batch counts, at the cost of n passes.
+
+    The idea of Tunstall et al., Efficient Few-Shot Learning Without Prompts (SetFit), 2022,
+    https://arxiv.org/abs/2209.11055, with the loss of Khosla et al., Supervised Contrastive Learning, 2020,
+    https://arxiv.org/abs/2004.11362. How many pairs there are is bounded: by batch and epochs.
+
+    Options:
+        n: so many of the top blocks learn; null for all, and the embeddings. Below them what is frozen is stored.
+        learning_rate: 2e-5 is SetFit's.
+        temperature: cosines are divided by it; a smaller one looks at the hardest pairs.
+        layer_decay: below 1, each block learns more slowly than the one above it.
+    """
+
+    needs_readout: ClassVar[bool] = True
+    answers: ClassVar[tuple[str, ...]] = ("classes",)
+
+    n: Annotated[int, Field(ge=1)] | None = None
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-5
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
+        require_readout(anatomy)
+        below = set() if self.n is None else {"embeddings", *(f"blocks[{i}]" for i in range(anatomy.below_top(self.n)))}
+        parts = [part for part in anatomy.parts if part != "head" and part not in below]
+        groups = layerwise(anatomy, parts, rate=self.learning_rate, decay=self.layer_decay, head_rate=None)
+        yield Phase(epochs, tuple(groups), "contrastive", self.temperature)
+        yield fitted(anatomy)

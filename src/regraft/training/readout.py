@@ -1,0 +1,90 @@
+"""The last layer of the head: what it is given, and what it becomes where it is fitted instead of trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from regraft.errors import RecipeError
+from regraft.frozen import forwards
+from regraft.pretrained import Anatomy
+from regraft.tasks import Loss
+
+# Weights [c, f], biases [c] and how strongly they were held back, from features [n, f] and what is right of them.
+Fit = Callable[[NDArray[np.float32], NDArray[Any]], tuple[NDArray[np.float64], NDArray[np.float64], float]]
+
+
+def readout_of(model: nn.Module, anatomy: Anatomy) -> nn.Linear:
+    """The linear layer that the head ends with."""
+    module = model.get_submodule(anatomy.readout[0].rpartition(".")[0])
+    assert isinstance(module, nn.Linear)
+    return module
+
+
+@contextmanager
+def embedding(model: nn.Module, anatomy: Anatomy) -> Iterator[None]:
+    """While this lasts the model answers with what its last layer would be given, [batch, features], for logits."""
+    with forwards({readout_of(model, anatomy): lambda given: given}):
+        yield
+
+
+@contextmanager
+def watching(model: nn.Module, anatomy: Anatomy) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """What the last layer is given and gives, [batch, features] and [batch, c], of each pass while this lasts."""
+    readout, seen = readout_of(model, anatomy), list[tuple[Tensor, Tensor]]()
+    own = readout.forward
+
+    def forward(given: Tensor) -> Tensor:
+        seen.append((given, own(given)))
+        return seen[-1][1]
+
+    with forwards({readout: forward}):
+        yield seen
+
+
+def put(readout: nn.Linear, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
+    """Let the last layer be what was fitted."""
+    with torch.no_grad():
+        readout.weight.copy_(torch.from_numpy(weight))
+        readout.bias.copy_(torch.from_numpy(bias))
+
+
+def require_plain(output: Any, given: Tensor) -> None:
+    """See that a model's logits are what its last layer gave, and nothing is done to them afterwards.
+
+    Raises:
+        RecipeError: they are not.
+    """
+    logits = output["logits"]
+    if logits.shape != given.shape or not torch.equal(logits, given):
+        raise RecipeError(
+            "this model's answers are not those of the last layer of its head, which therefore cannot be fitted",
+            fix="take model.head=graft, or another strategy",
+        )
+
+
+def supervised_contrastive(temperature: float) -> Loss:
+    """What is alike for examples of one class and unlike for others has a small loss: every pair of a batch counts.
+
+    ``-mean over positives p of log(exp(s(i, p) / t) / sum over others a of exp(s(i, a) / t))``, s the cosine: Khosla et
+    al., Supervised Contrastive Learning, 2020, https://arxiv.org/abs/2004.11362 (their L_out). An example that is alone
+    of its class in a batch has a loss of 0.
+    """
+
+    def losses(output: Any, target: Tensor) -> Tensor:
+        embedded = functional.normalize(output["logits"].float(), dim=1)
+        others = ~torch.eye(len(embedded), dtype=torch.bool, device=embedded.device)
+        with torch.autocast(embedded.device.type, enabled=False):
+            alike = (embedded @ embedded.T / temperature).masked_fill(~others, -torch.inf)
+        chance = alike.log_softmax(dim=1).masked_fill(~others, 0.0)
+        positive = (target[:, None] == target[None, :]) & others
+        return -(chance * positive).sum(dim=1) / positive.sum(dim=1).clamp(min=1)
+
+    return Loss("supervised contrastive", "pairs of the batch", losses)
