@@ -23,7 +23,7 @@ from regraft.pretrained import Pretrained
 from regraft.recipe import AugmentationOptions, ModelOptions, Recipe, StrategyOptions, TaskOptions
 from regraft.strategies import Phase, Strategy, make_strategy, phases, require_kind, strategy_class
 from regraft.tasks import Answers, Loss, Task, make_task
-from regraft.training import Device, Rows, choose_device, total_steps
+from regraft.training import Device, Rows, choose_device, remarks, require_fitting, require_mixed, total_steps
 
 _TRIED = 4  # examples on which is tried what a task asks beyond a plain pass
 _FEW = 100  # test rows below which the plan says how little they tell apart
@@ -81,6 +81,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
         task.prove(model.model, rows.encoded[:_TRIED], answers, model.processor)
     poll()
     model, chosen = grafted(model, strategy, recipe, epochs=epochs)
+    require_regularization(recipe, task, answers, model, chosen, rows, validation=bool(splits.validation))
     rows, augmentation = augmented(rows, task, recipe, epochs=sum(phase.epochs for phase in chosen))
     device = choose_device(recipe.training.precision, model=model.model)
     if device.device.type == "cpu":
@@ -94,11 +95,40 @@ def grafted(model: Pretrained, strategy: Strategy, recipe: Recipe, *, epochs: in
     """The model with what the strategy puts into it, and what trains in which phase. The module itself may be changed.
 
     Raises:
-        RecipeError: the strategy does not fit the model, or a pattern matches nothing.
+        RecipeError: the strategy does not fit the model, a pattern matches nothing, or what is to begin again would
+            stay noise.
     """
     model = strategy.graft(model, seed=recipe.seed)
     chosen = phases(strategy, model.anatomy, epochs=epochs, freeze=recipe.strategy.freeze, train=recipe.strategy.train)
+    again = recipe.training.regularization.reinit
+    if again is not None:
+        model = pretrained.begun_again(model, again, [phase.trainable for phase in chosen], seed=recipe.seed)
     return pretrained.kept_beside(model, frozenset[str]().union(*(phase.trainable for phase in chosen))), chosen
+
+
+def require_regularization(
+    recipe: Recipe,
+    task: Task,
+    answers: Answers,
+    model: Pretrained,
+    chosen: Sequence[Phase],
+    rows: Rows,
+    *,
+    validation: bool,
+) -> None:
+    """See that regularization and averages have something to act on.
+
+    Args:
+        validation: whether there are validation rows.
+
+    Raises:
+        RecipeError: they have not.
+    """
+    asked = recipe.training
+    require_fitting(asked, answers.kind, model.model, model.anatomy, chosen, validation=validation)
+    if asked.regularization.mixup is not None:
+        few = range(min(2, len(rows.examples)))
+        require_mixed(model.model, model.anatomy, rows.batch(few, task, answers, model.processor))
 
 
 def read_data(recipe: Recipe, task: Task) -> tuple[Splits, Answers]:
@@ -326,6 +356,7 @@ def _plan(
             *_told_of_the_fit(chosen),
             *_told_of_what_was_kept(model),
             *_told_of_the_norms(model),
+            *remarks(recipe.training, model.model, model.anatomy, chosen),
             *_told_of_the_views(rows, sum(phase.epochs for phase in chosen), frozen=_something_rests(model, chosen)),
         ],
     )

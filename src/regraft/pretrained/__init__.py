@@ -3,6 +3,7 @@
 from regraft.pretrained.adapters import Adapter, graft, kept_beside, layers_for, merged
 from regraft.pretrained.anatomy import Anatomy, anatomy_of, idle
 from regraft.pretrained.attention import fast_attention, only_rows
+from regraft.pretrained.beginning import begun_again
 from regraft.pretrained.check import check_folder
 from regraft.pretrained.choice import HEADS
 from regraft.pretrained.folder import model_folder
@@ -22,6 +23,7 @@ __all__ = [
     "Pretrained",
     "anatomy_of",
     "base_of",
+    "begun_again",
     "check_folder",
     "encoder_of",
     "fast_attention",

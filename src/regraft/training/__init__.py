@@ -4,6 +4,7 @@ from regraft.device import Device, choose_device
 from regraft.training.loader import Rows
 from regraft.training.loop import Event, Loop, Material, State, Verdict, total_steps
 from regraft.training.readout import Fit
+from regraft.training.requirements import remarks, require_fitting, require_mixed
 from regraft.training.signals import Poll, Stop, stoppable
 
 __all__ = [
@@ -18,6 +19,9 @@ __all__ = [
     "Stop",
     "Verdict",
     "choose_device",
+    "remarks",
+    "require_fitting",
+    "require_mixed",
     "stoppable",
     "total_steps",
 ]
