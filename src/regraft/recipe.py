@@ -87,7 +87,11 @@ class DataOptions(Section):
 
 
 class StrategyOptions(OpenSection):
-    name: str = Field("full", description="How to tune: linear-probe, top-layers, full, probe-then-tune, lora, ia3.")
+    name: str = Field(
+        "full",
+        description="How to tune: linear-probe, top-layers, full, probe-then-tune; few numbers: bitfit, norm-tuning; "
+        "put into the model: lora, ia3.",
+    )
     freeze: list[str] = Field(
         default_factory=list, description='Patterns to freeze, such as "embeddings" or "blocks[:4]".'
     )

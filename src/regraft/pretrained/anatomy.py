@@ -47,7 +47,8 @@ class Anatomy:
 
     ``new`` names those that no checkpoint held and that start from random numbers; ``unused`` those that the head does
     not look at, and that therefore cannot learn, and constants. ``modules`` are the paths of the blocks in the module
-    tree. ``decoder`` is, of an encoder-decoder, what belongs to the decoder alone.
+    tree. ``decoder`` is, of an encoder-decoder, what belongs to the decoder alone. ``norms`` are the weights and biases
+    of what normalizes, known by its class.
     """
 
     stem: tuple[str, ...]
@@ -60,11 +61,17 @@ class Anatomy:
     unused: frozenset[str] = frozenset()
     modules: tuple[str, ...] = ()
     decoder: tuple[str, ...] = ()
+    norms: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """All parameter names."""
         return tuple(self.places)
+
+    @property
+    def biases(self) -> tuple[str, ...]:
+        """What is added: torch calls such a parameter ``bias``, or by a name that ends so (``in_proj_bias``)."""
+        return tuple(name for name in self.places if re.search(r"(^|\.)(\w+_)?bias$", name))
 
     @cached_property
     def parts(self) -> dict[str, tuple[str, ...]]:
@@ -117,6 +124,7 @@ class Anatomy:
             new=frozenset(kept(self.new)) | added,
             unused=frozenset(kept(self.unused)),
             decoder=tuple(name for name in parameters if name in decoder),
+            norms=kept(self.norms),
         )
 
     def select(self, pattern: str) -> tuple[str, ...]:
@@ -203,7 +211,15 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
         ),
         modules=tuple(lists),
         decoder=decoder,
+        norms=tuple(_norms(model)),
     )
+
+
+def _norms(model: nn.Module) -> Iterator[str]:
+    """The own parameters of modules whose class is called a norm: LayerNorm, LlamaRMSNorm, BatchNorm2d."""
+    for path, module in model.named_modules():
+        if "norm" in type(module).__name__.lower():
+            yield from (f"{path}.{name}" for name, _ in module.named_parameters(recurse=False))
 
 
 def idle(model: nn.Module, value: Callable[[], Tensor]) -> frozenset[str]:
