@@ -70,6 +70,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     poll()
     model = open_model(recipe, task, answers)
     strategy = make_strategy(recipe.strategy, head_rate=model.head_rate)
+    model = strategy.graft(model, seed=recipe.seed)
     epochs = recipe.training.epochs or default_epochs(len(splits.train), recipe.training.batch_size)
     poll()
     rows = make_rows(splits.train, task, answers, model)
@@ -79,7 +80,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
         model, pace = _looked_at(model, task, answers, rows, loss)
         task.prove(model.model, rows.encoded[:_TRIED], answers, model.processor)
     poll()
-    model, chosen = grafted(model, strategy, recipe, epochs=epochs)
+    model, chosen = phased(model, strategy, recipe, epochs=epochs)
     rows, augmentation = augmented(rows, task, recipe, epochs=sum(phase.epochs for phase in chosen))
     device = choose_device(recipe.training.precision, model=model.model)
     if device.device.type == "cpu":
@@ -89,13 +90,12 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     return Prepared(resolved, task, splits, answers, model, chosen, loss, device, rows, primary, plan, pace)
 
 
-def grafted(model: Pretrained, strategy: Strategy, recipe: Recipe, *, epochs: int) -> tuple[Pretrained, list[Phase]]:
-    """The model with what the strategy puts into it, and what trains in which phase. The module itself may be changed.
+def phased(model: Pretrained, strategy: Strategy, recipe: Recipe, *, epochs: int) -> tuple[Pretrained, list[Phase]]:
+    """What trains in which phase, of a model with all that the strategy puts into it; and the model, knowing that.
 
     Raises:
         RecipeError: the strategy does not fit the model, or a pattern matches nothing.
     """
-    model = strategy.graft(model, seed=recipe.seed)
     chosen = phases(strategy, model.anatomy, epochs=epochs, freeze=recipe.strategy.freeze, train=recipe.strategy.train)
     return pretrained.kept_beside(model, frozenset[str]().union(*(phase.trainable for phase in chosen))), chosen
 
@@ -130,6 +130,12 @@ def open_model(recipe: Recipe, task: Task, answers: Answers) -> Pretrained:
 def model_options(recipe: Recipe, task: Task) -> ModelOptions:
     """What the recipe says of the model; its name is the task's own where it says none."""
     return recipe.model if recipe.model.name else recipe.model.model_copy(update={"name": task.default_model})
+
+
+def as_read(rows: Rows, task: Task, answers: Answers, model: Pretrained) -> Rows:
+    """Examples as this model takes them, where another one has taken them: it may take fewer tokens of each."""
+    same = task.inputs.limit(model.processor, model.config) == rows.limit
+    return rows if same else make_rows(rows.examples, task, answers, model)
 
 
 def make_rows(examples: Sequence[Example], task: Task, answers: Answers, model: Pretrained) -> Rows:

@@ -36,11 +36,11 @@ _TABLES = {
     "target": ("translations",),
     None: ("completions", "conversations", "passages"),  # a language model's, which tells by the columns
 }
-# Strategies that change few numbers: one table of each task but speech, which takes long, and four families show what
+# Strategies that change few numbers: one table of each task but speech, which takes long, and a few families show what
 # they do. The others are tried on every table and every family of texts.
-_SLIGHT = ("bitfit", "norm-tuning")
-_SHOWN = ("bert", "gpt2", "t5", "llama")
-_WITHOUT_BIASES = ("t5", "llama")
+_VIRTUAL = ("prompt-tuning", "prefix-tuning", "p-tuning")
+_SLIGHT = ("bitfit", "norm-tuning", "adapter", *_VIRTUAL)
+_SHOWN = ("bert", "gpt2", "llama")
 _SPEECH = {"audio": ("speech",)}
 _SOUNDS = {"label": ("classes",), "text": ("transcripts",)}
 _IMAGES = {"label": ("classes", "labels"), "score": ("numbers",), "objects": ("boxes",), "mask": ("masks",)}
@@ -101,7 +101,7 @@ class Cell:
     @property
     def adapts(self) -> bool:
         """Whether its strategy puts adapters into the model."""
-        return self.strategy in ("lora", "ia3")
+        return self.strategy in ("lora", "ia3", "adapter", *_VIRTUAL)
 
     def __str__(self) -> str:
         return f"{self.task}-{self.table}-{self.strategy}-{self.family}-{self.head}"
@@ -120,7 +120,7 @@ def tables_of(task: str) -> tuple[str, ...]:
 
 
 def _tried(cell: Cell) -> bool:
-    """Whether a combination is among the cells: one that is not refused, and for ``_SLIGHT`` among those that show it."""
+    """Whether a combination is among the cells: it is not refused, and if of ``_SLIGHT``, among those that show it."""
     slight = cell.strategy in _SLIGHT
     usual = Cell(cell.task, cell.table).family
     shown = cell.table == tables_of(cell.task)[0] and cell.family in (*_SHOWN, usual) and not cell.speaks
@@ -132,7 +132,9 @@ def _refused(cell: Cell) -> bool:
     return (
         ("probe" in cell.strategy and cell.writes)  # no head that is new
         or (cell.adapts and cell.speaks)  # voices take no adapters
-        or (cell.strategy == "bitfit" and cell.family in _WITHOUT_BIASES)
+        or (cell.strategy == "bitfit" and cell.family == "llama")  # it has no biases
+        or (cell.strategy in _VIRTUAL and (cell.of_images or cell.of_sounds))  # they stand before words
+        or (cell.strategy == "prefix-tuning" and cell.family == "marian")  # it has two kinds of attention
     )
 
 

@@ -1,6 +1,6 @@
 """What the model knows: find it, open it safely, name its parts, graft a head on it."""
 
-from regraft.pretrained.adapters import Adapter, graft, kept_beside, layers_for, merged
+from regraft.pretrained.adapters import Adapter, graft, kept_beside, last_layers, layers_for, merged, require_linear
 from regraft.pretrained.anatomy import Anatomy, anatomy_of, idle
 from regraft.pretrained.attention import fast_attention, only_rows
 from regraft.pretrained.check import check_folder
@@ -28,6 +28,7 @@ __all__ = [
     "graft",
     "idle",
     "kept_beside",
+    "last_layers",
     "layers_for",
     "load",
     "mean_pool",
@@ -36,5 +37,6 @@ __all__ = [
     "only_rows",
     "pooled_features",
     "reopen",
+    "require_linear",
     "save",
 ]

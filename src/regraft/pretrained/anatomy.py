@@ -95,12 +95,12 @@ class Anatomy:
         return depth - n
 
     def grown(self, parameters: Mapping[str, Tensor], renamed: Mapping[str, str], added: Iterable[str]) -> Anatomy:
-        """The anatomy of the same model after something was put into its blocks, or taken out of them again.
+        """The anatomy of the same model after something was put into it, or taken out of it again.
 
         Args:
             parameters: all that it has now, in its own order.
             renamed: what those are called now that it had before and still has.
-            added: those that are new; each lies in a block.
+            added: those that are new; what lies in no block is of the stem.
         """
         added = frozenset(added)
 
@@ -112,10 +112,13 @@ class Anatomy:
             inside = {*kept(names), *(name for name in added if name.startswith(f"{path}."))}
             blocks.append(tuple(name for name in parameters if name in inside))
             places |= {name: f"blocks.{index}.{name.removeprefix(f'{path}.')}" for name in blocks[-1]}
+        below = [name for name in added if not name.startswith(tuple(f"{path}." for path in self.modules))]
+        places |= {name: f"embeddings.{_apart(name, renamed.values())}" for name in below}
+        stem = {*kept(self.stem), *below}
         decoder = {*kept(self.decoder), *(n for block in blocks if set(kept(self.decoder)) & {*block} for n in block)}
         return replace(
             self,
-            stem=kept(self.stem),
+            stem=tuple(name for name in parameters if name in stem),
             blocks=tuple(blocks),
             tail=kept(self.tail),
             head=kept(self.head),
@@ -213,6 +216,13 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
         decoder=decoder,
         norms=tuple(_norms(model)),
     )
+
+
+def _apart(name: str, others: Iterable[str]) -> str:
+    """What of a path is shared with no other one."""
+    steps, inside = name.split("."), {other[: place.start()] for other in others for place in re.finditer(r"\.", other)}
+    shared = sum(".".join(steps[:count]) in inside for count in range(1, len(steps)))
+    return ".".join(steps[shared:])
 
 
 def _norms(model: nn.Module) -> Iterator[str]:

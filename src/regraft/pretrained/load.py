@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from regraft.errors import RecipeError, ResourceError
 from regraft.fingerprint import draw
-from regraft.pretrained.adapters import Adapter, base_sha256, reopen_adapter, save_adapter
+from regraft.pretrained.adapters import Adapter, base_sha256, published_config, reopen_adapter, save_adapter
 from regraft.pretrained.anatomy import Anatomy, anatomy_of, idle
 from regraft.pretrained.check import check_folder
 from regraft.pretrained.choice import WRITERS, Choice, choose, reads_images, reads_sounds, same_choice
@@ -233,7 +233,7 @@ def save(folder: Path, pretrained: Pretrained) -> None:
         if pretrained.adapter is None:
             written.save_pretrained(folder)
         else:
-            written.config.save_pretrained(folder)
+            published_config(pretrained, written.config).save_pretrained(folder)
             save_adapter(folder, pretrained, _published(head))
         pretrained.processor.save_pretrained(folder)
     if beside:

@@ -22,7 +22,7 @@ class Bitfit(Strategy):
     ModernBERT) have nothing that could learn so.
 
     Options:
-        n: those in so many of the top blocks and above; null for all, the embeddings' too. Below what is frozen is stored.
+        n: in so many of the top blocks and above, what is below being stored; null for all, the embeddings' too.
         learning_rate: the upper end of the paper's, which are 1e-4 to 1e-3.
         head_learning_rate: the head's own rate; null for the same, or for more where a new head on images needs it.
     """

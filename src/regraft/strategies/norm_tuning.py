@@ -17,13 +17,13 @@ from regraft.strategies._layerwise import of_a_kind
 class NormTuning(Strategy):
     """The weights and biases of norms learn, whatever kind of norm it is.
 
-    Of batch norms Frankle et al., Training BatchNorm and Only BatchNorm, 2021, https://arxiv.org/abs/2003.00152; of layer
-    norms Qi et al., 2022, https://arxiv.org/abs/2211.08682, for texts, and Basu et al., Strong Baselines for
-    Parameter-Efficient Few-Shot Fine-Tuning, 2023, https://arxiv.org/abs/2304.01917, for images. The statistics of batch
-    norms stay those of the checkpoint.
+    Of batch norms Frankle et al., Training BatchNorm and Only BatchNorm, 2021, https://arxiv.org/abs/2003.00152; of
+    layer norms Qi et al., 2022, https://arxiv.org/abs/2211.08682, for texts, and Basu et al., Strong Baselines for
+    Parameter-Efficient Few-Shot Fine-Tuning, 2023, https://arxiv.org/abs/2304.01917, for images. The statistics of
+    batch norms stay those of the checkpoint.
 
     Options:
-        n: those in so many of the top blocks and above; null for all, the embeddings' too. Below what is frozen is stored.
+        n: in so many of the top blocks and above, what is below being stored; null for all, the embeddings' too.
         learning_rate: few numbers bear a high one.
         head_learning_rate: the head's own rate; null for the same, or for more where a new head on images needs it.
     """
