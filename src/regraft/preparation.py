@@ -62,6 +62,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
         RecipeError, DataError, ResourceError, RefusedError: whatever does not fit.
     """
     task, _ = make_task(recipe.task), make_strategy(recipe.strategy)  # before anything is spent
+    pretrained.require_few_bits(recipe.model.bits)
     poll()
     glimpse = pretrained.Glimpse(model_options(recipe, task))
     task = task.settled(lambda: read_header(recipe.data.train, recipe.data), recipe.data.columns, glimpse)
@@ -97,7 +98,14 @@ def phased(model: Pretrained, strategy: Strategy, recipe: Recipe, *, epochs: int
         RecipeError: the strategy does not fit the model, or a pattern matches nothing.
     """
     chosen = phases(strategy, model.anatomy, epochs=epochs, freeze=recipe.strategy.freeze, train=recipe.strategy.train)
-    return pretrained.kept_beside(model, frozenset[str]().union(*(phase.trainable for phase in chosen))), chosen
+    trained = frozenset[str]().union(*(phase.trainable for phase in chosen))
+    rounded = sorted(name for name in trained if not model.model.get_parameter(name).is_floating_point())
+    if rounded:
+        raise RecipeError(
+            f"{rounded[0]} has {recipe.model.bits} bits a weight, and cannot be trained",
+            fix="take a strategy that puts something in, such as lora, or leave model.bits out",
+        )
+    return pretrained.kept_beside(model, trained), chosen
 
 
 def read_data(recipe: Recipe, task: Task) -> tuple[Splits, Answers]:
@@ -153,9 +161,11 @@ def _looked_at(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss
         RecipeError: the model cannot read the example.
     """
     batch = rows.batch([0], task, answers, model.processor)
+    place = next(model.model.parameters()).device
+    inputs = {name: value.to(place) for name, value in batch.inputs.items()}
 
     def value() -> Tensor:
-        return loss.function(model.model(**batch.inputs), batch.target).sum()
+        return loss.function(model.model(**inputs), batch.target.to(place)).sum()
 
     try:
         with torch.random.fork_rng(devices=[]):

@@ -51,6 +51,11 @@ class ModelOptions(Section):
         "graft: a grafted one in any case. mean: one linear layer on mean-pooled states.",
     )
     dropout: float | None = Field(None, ge=0, lt=1, description="Dropout in all that trains; null for the model's own.")
+    bits: Literal[4, 8] | None = Field(
+        None,
+        description="Keep the linear layers of a model for texts in so many bits a weight, on a GPU with CUDA: they do "
+        "not train then, so put something in, as lora does.",
+    )
 
 
 class SplitOptions(Section):

@@ -5,6 +5,7 @@ from regraft.pretrained.anatomy import Anatomy, anatomy_of, idle
 from regraft.pretrained.attention import fast_attention, only_rows
 from regraft.pretrained.check import check_folder
 from regraft.pretrained.choice import HEADS
+from regraft.pretrained.few_bits import require_few_bits
 from regraft.pretrained.folder import model_folder
 from regraft.pretrained.glimpse import Glimpse
 from regraft.pretrained.heads import GraftedBoxes, GraftedDense, MeanPooled, encoder_of, mean_pool, pooled_features
@@ -37,6 +38,7 @@ __all__ = [
     "only_rows",
     "pooled_features",
     "reopen",
+    "require_few_bits",
     "require_linear",
     "save",
 ]

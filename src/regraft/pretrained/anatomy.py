@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from regraft.errors import RecipeError
+from regraft.pretrained.few_bits import numbers_in
 from regraft.pretrained.heads import GraftedFrames, MeanPooled
 
 # What a family lists after its blocks though it goes into them; its name does not tell.
@@ -123,7 +124,7 @@ class Anatomy:
             tail=kept(self.tail),
             head=kept(self.head),
             places={name: places[name] for name in parameters},
-            sizes={name: value.numel() for name, value in parameters.items()},
+            sizes={name: numbers_in(value) for name, value in parameters.items()},
             new=frozenset(kept(self.new)) | added,
             unused=frozenset(kept(self.unused)),
             decoder=tuple(name for name in parameters if name in decoder),
@@ -203,7 +204,7 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
         tail=tail,
         head=head,
         places=dict(_places(names, lists, prefix, set(stem), set(head))),
-        sizes={name: parameter.numel() for name, parameter in model.named_parameters()},
+        sizes={name: numbers_in(parameter) for name, parameter in model.named_parameters()},
         new=frozenset(new),
         unused=frozenset(
             name

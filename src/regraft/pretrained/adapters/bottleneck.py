@@ -43,6 +43,7 @@ class Bottleneck(nn.Module):
         self.up = nn.Linear(size, width)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
+        self.to(next(base_layer.parameters()).device)
 
     @property
     def weight(self) -> Any:

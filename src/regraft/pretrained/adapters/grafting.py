@@ -79,9 +79,14 @@ def require_linear(model: Pretrained) -> None:
     """See that an adapter can go into the weights.
 
     Raises:
-        RecipeError: it is of another kind.
+        RecipeError: it is of another kind, or the weights have too few bits.
     """
     assert model.adapter is not None
+    if model.asked is not None and model.asked.options.bits is not None:
+        raise RecipeError(
+            "the weights under the adapter have so few bits that they would be rounded again, and answers would change",
+            fix="use it as it is, or give peft the adapter and a base that is not rounded",
+        )
     if not model.adapter.kind.linear:
         raise RecipeError(
             f"what {model.adapter.settings['peft_type']} puts into a model does not go into its weights: "

@@ -112,8 +112,7 @@ def _of_words(backbone: Any, count: int, model: Pretrained) -> list[tuple[Tensor
     from transformers import DynamicCache
 
     cache, words = DynamicCache(), len(backbone.get_input_embeddings().weight)
-    with torch.autocast("cpu", enabled=False):
-        backbone(input_ids=torch.randint(words, (1, count)), past_key_values=cache)
+    backbone(input_ids=torch.randint(words, (1, count)).to(backbone.device), past_key_values=cache)
     layers: list[Any] = [layer for layer in cache.layers if getattr(layer, "keys", None) is not None]
     found = [(layer.keys[0], layer.values[0]) for layer in layers]
     if not found or any(pair[0].shape != found[0][0].shape or pair[0].shape != pair[1].shape for pair in found):

@@ -90,7 +90,7 @@ class VirtualTokens(nn.Module):
         super().__init__()
         vocabulary = known.weight
         self.embedding = nn.Parameter(vocabulary[torch.randint(len(vocabulary), (count,))].detach().clone())
-        self.network = None if hidden is None else _network(vocabulary.shape[1], int(hidden))
+        self.network = None if hidden is None else _network(vocabulary.shape[1], int(hidden)).to(vocabulary.device)
 
     def forward(self) -> Tensor:
         """See the class."""
@@ -164,7 +164,7 @@ def _try(reading: nn.Module, model: Pretrained) -> None:
     Raises:
         RecipeError: it does not.
     """
-    ids = torch.ones(1, 1, dtype=torch.int64)
+    ids = torch.ones(1, 1, dtype=torch.int64, device=next(model.model.parameters()).device)
     try:
         reading.eval()(input_ids=ids, attention_mask=torch.ones_like(ids))
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
