@@ -26,14 +26,14 @@ class Adapter(Strategy):
         size: of the narrow network.
         where: behind attention, behind all others (mlp), or both (linear).
         n: in so many of the top blocks; null for all. Below them what is frozen is stored.
-        learning_rate: as few numbers bear; the papers' are 1e-4 to 3e-3.
+        learning_rate: that of ``lora``; the first paper's are 3e-5 to 3e-3, the second's 1e-4.
         head_learning_rate: the head's own rate; null for the same, or for more where a new head on images needs it.
     """
 
     size: Annotated[int, Field(ge=1)] = 64
     where: Literal["linear", "attention", "mlp"] = "linear"
     n: Annotated[int, Field(ge=1)] | None = None
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
 
     def graft(self, model: Pretrained, *, seed: int) -> Pretrained:

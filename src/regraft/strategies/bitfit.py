@@ -23,12 +23,12 @@ class Bitfit(Strategy):
 
     Options:
         n: in so many of the top blocks and above, what is below being stored; null for all, the embeddings' too.
-        learning_rate: the upper end of the paper's, which are 1e-4 to 1e-3.
+        learning_rate: the paper's are 1e-4 to 1e-3; a small model on few rows needs more.
         head_learning_rate: the head's own rate; null for the same, or for more where a new head on images needs it.
     """
 
     n: Annotated[int, Field(ge=1)] | None = None
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 4e-3
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:

@@ -24,12 +24,12 @@ class NormTuning(Strategy):
 
     Options:
         n: in so many of the top blocks and above, what is below being stored; null for all, the embeddings' too.
-        learning_rate: few numbers bear a high one.
+        learning_rate: few numbers bear a high one; that of ``bitfit``.
         head_learning_rate: the head's own rate; null for the same, or for more where a new head on images needs it.
     """
 
     n: Annotated[int, Field(ge=1)] | None = None
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 4e-3
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:

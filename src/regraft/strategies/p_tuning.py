@@ -29,7 +29,7 @@ class PTuning(Strategy):
 
     tokens: Annotated[int, Field(ge=1)] = 20
     hidden: Annotated[int, Field(ge=1)] | None = None
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 4e-3
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
 
     def graft(self, model: Pretrained, *, seed: int) -> Pretrained:

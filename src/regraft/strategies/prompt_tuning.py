@@ -24,11 +24,11 @@ class PromptTuning(Strategy):
     Options:
         tokens: how many; that many fewer are left for the text. The paper tried 1 to 150, and found little beyond 20.
         learning_rate: the paper's is 0.3, with Adafactor; AdamW wants less.
-        head_learning_rate: the head's own rate; null for the same.
+        head_learning_rate: the head's own rate, that of a probe.
     """
 
     tokens: Annotated[int, Field(ge=1)] = 20
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-2
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-2
     head_learning_rate: Annotated[float, Field(gt=0)] | None = 1e-3
 
     def graft(self, model: Pretrained, *, seed: int) -> Pretrained:
