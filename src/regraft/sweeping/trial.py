@@ -16,7 +16,7 @@ from regraft import evaluation
 from regraft.errors import DataError, NotFiniteError
 from regraft.fingerprint import digest
 from regraft.frozen import Execution
-from regraft.preparation import Prepared, augmented, default_epochs, grafted, model_options, prepare
+from regraft.preparation import Prepared, as_read, augmented, default_epochs, model_options, phased, prepare
 from regraft.recipe import Recipe, StrategyOptions
 from regraft.strategies import make_strategy, require_kind
 from regraft.tasks import make_task
@@ -63,9 +63,10 @@ class Bench:
         strategy = make_strategy(recipe.strategy, head_rate=opened.head_rate)
         shared = {id(value): value for value in opened.model.parameters()}
         model = replace(opened, model=copy.deepcopy(opened.model, shared))
-        model, chosen = grafted(model, strategy, recipe, epochs=epochs)
+        model = strategy.graft(model, seed=recipe.seed)
+        model, chosen = phased(model, strategy, recipe, epochs=epochs)
         _own(model.model, frozenset[str]().union(*(phase.trainable for phase in chosen)))
-        plain = replace(untouched.rows, views=())
+        plain = as_read(replace(untouched.rows, views=()), untouched.task, untouched.answers, model)
         rows, _ = augmented(plain, untouched.task, recipe, epochs=sum(phase.epochs for phase in chosen))
         return replace(untouched, recipe=recipe, pretrained=model, phases=chosen, rows=rows)
 
