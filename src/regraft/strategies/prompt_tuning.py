@@ -19,7 +19,8 @@ class PromptTuning(Strategy):
 
     Lester et al., The Power of Scale for Parameter-Efficient Prompt Tuning, 2021, https://arxiv.org/abs/2104.08691: as
     good as full tuning in models of billions of weights, far behind in small ones. It changes what the lowest block
-    reads, so nothing can be stored. For models that read words.
+    reads, so nothing can be stored. For models that read words. An encoder's own head that reads the first place reads
+    the first of these tokens, as in peft; ``model.head=mean`` reads the text, and learned more.
 
     Options:
         tokens: how many; that many fewer are left for the text. The paper tried 1 to 150, and found little beyond 20.
