@@ -42,12 +42,13 @@ def merge(
         overrides: ``data.…`` options, as on the command line.
 
     Raises:
-        RecipeError: the model has no adapter, or there is something at ``to``.
+        RecipeError: the model has no adapter, or one that is not linear, or there is something at ``to``.
         TrainingError: the answers would differ by more than ``TOLERANCE``; nothing is written.
     """
     tuned = Tuned.load(model)
     if tuned.pretrained.adapter is None:
         raise RecipeError(f"{model} has no adapter: it is whole already", fix="use it as it is")
+    pretrained.require_linear(tuned.pretrained)
     folder = Path(model) / "merged" if to is None else Path(to)
     if os.path.lexists(folder):
         raise RecipeError(f"{folder} exists", fix="name another folder with --to, or remove it")

@@ -62,6 +62,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
         RecipeError, DataError, ResourceError, RefusedError: whatever does not fit.
     """
     task, _ = make_task(recipe.task), make_strategy(recipe.strategy)  # before anything is spent
+    pretrained.require_few_bits(recipe.model.bits)
     poll()
     glimpse = pretrained.Glimpse(model_options(recipe, task))
     task = task.settled(lambda: read_header(recipe.data.train, recipe.data), recipe.data.columns, glimpse)
@@ -71,6 +72,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     poll()
     model = open_model(recipe, task, answers)
     strategy = make_strategy(recipe.strategy, head_rate=model.head_rate)
+    model = strategy.graft(model, seed=recipe.seed)
     epochs = recipe.training.epochs or default_epochs(len(splits.train), recipe.training.batch_size)
     poll()
     rows = make_rows(splits.train, task, answers, model)
@@ -80,7 +82,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
         model, pace = _looked_at(model, task, answers, rows, loss)
         task.prove(model.model, rows.encoded[:_TRIED], answers, model.processor)
     poll()
-    model, chosen = grafted(model, strategy, recipe, epochs=epochs)
+    model, chosen = phased(model, strategy, recipe, epochs=epochs)
     require_regularization(recipe, task, answers, model, chosen, rows, validation=bool(splits.validation))
     rows, augmentation = augmented(rows, task, recipe, epochs=sum(phase.epochs for phase in chosen))
     device = choose_device(recipe.training.precision, model=model.model)
@@ -91,19 +93,25 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     return Prepared(resolved, task, splits, answers, model, chosen, loss, device, rows, primary, plan, pace)
 
 
-def grafted(model: Pretrained, strategy: Strategy, recipe: Recipe, *, epochs: int) -> tuple[Pretrained, list[Phase]]:
-    """The model with what the strategy puts into it, and what trains in which phase. The module itself may be changed.
+def phased(model: Pretrained, strategy: Strategy, recipe: Recipe, *, epochs: int) -> tuple[Pretrained, list[Phase]]:
+    """What trains in which phase, of a model with all that the strategy puts into it; and the model, knowing that.
 
     Raises:
         RecipeError: the strategy does not fit the model, a pattern matches nothing, or what is to begin again would
             stay noise.
     """
-    model = strategy.graft(model, seed=recipe.seed)
     chosen = phases(strategy, model.anatomy, epochs=epochs, freeze=recipe.strategy.freeze, train=recipe.strategy.train)
+    trained = frozenset[str]().union(*(phase.trainable for phase in chosen))
+    rounded = sorted(name for name in trained if not model.model.get_parameter(name).is_floating_point())
+    if rounded:
+        raise RecipeError(
+            f"{rounded[0]} has {recipe.model.bits} bits a weight, and cannot be trained",
+            fix="take a strategy that puts something in, such as lora, or leave model.bits out",
+        )
     again = recipe.training.regularization.reinit
     if again is not None:
         model = pretrained.begun_again(model, again, [phase.trainable for phase in chosen], seed=recipe.seed)
-    return pretrained.kept_beside(model, frozenset[str]().union(*(phase.trainable for phase in chosen))), chosen
+    return pretrained.kept_beside(model, trained), chosen
 
 
 def require_regularization(
@@ -167,6 +175,12 @@ def model_options(recipe: Recipe, task: Task) -> ModelOptions:
     )
 
 
+def as_read(rows: Rows, task: Task, answers: Answers, model: Pretrained) -> Rows:
+    """Examples as this model takes them, where another one has taken them: it may take fewer tokens of each."""
+    same = task.inputs.limit(model.processor, model.config) == rows.limit
+    return rows if same else make_rows(rows.examples, task, answers, model)
+
+
 def make_rows(examples: Sequence[Example], task: Task, answers: Answers, model: Pretrained) -> Rows:
     """Examples as the model and the loss take them."""
     encoded, values = task.rows(examples, answers, model.processor, model.config)
@@ -182,9 +196,11 @@ def _looked_at(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss
         RecipeError: the model cannot read the example.
     """
     batch = rows.batch([0], task, answers, model.processor)
+    place = next(model.model.parameters()).device
+    inputs = {name: value.to(place) for name, value in batch.inputs.items()}
 
     def value() -> Tensor:
-        return loss.function(model.model(**batch.inputs), batch.target).sum()
+        return loss.function(model.model(**inputs), batch.target.to(place)).sum()
 
     try:
         with torch.random.fork_rng(devices=[]):

@@ -52,6 +52,11 @@ class ModelOptions(Section):
         "strategy looks at what the last layer is given, the one that is nothing but that layer.",
     )
     dropout: float | None = Field(None, ge=0, lt=1, description="Dropout in all that trains; null for the model's own.")
+    bits: Literal[4, 8] | None = Field(
+        None,
+        description="Keep the linear layers of a model for texts in so many bits a weight, on a GPU with CUDA: they do "
+        "not train then, so put something in, as lora does.",
+    )
 
 
 class SplitOptions(Section):
@@ -88,7 +93,11 @@ class DataOptions(Section):
 
 
 class StrategyOptions(OpenSection):
-    name: str = Field("full", description="How to tune: linear-probe, top-layers, full, probe-then-tune, lora, ia3.")
+    name: str = Field(
+        "full",
+        description="How to tune: linear-probe, top-layers, full, probe-then-tune; few numbers of the model: bitfit, "
+        "norm-tuning; what is put into it: lora, ia3, adapter, prompt-tuning, prefix-tuning, p-tuning.",
+    )
     freeze: list[str] = Field(
         default_factory=list, description='Patterns to freeze, such as "embeddings" or "blocks[:4]".'
     )

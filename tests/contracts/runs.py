@@ -7,8 +7,8 @@ from pathlib import Path
 
 from regraft import Outcome, Recipe, Tuned, make_recipe, prepare, tune
 from regraft.preparation import Prepared
-from regraft.recipe import TaskOptions
-from regraft.strategies import strategy_names
+from regraft.recipe import StrategyOptions, TaskOptions
+from regraft.strategies import strategy_class, strategy_names
 from regraft.tasks import Task, WritingTask, make_task, task_names
 from regraft.tasks._images import ImageTask
 from regraft.tasks._sounds import SoundTask
@@ -36,6 +36,11 @@ _TABLES = {
     "target": ("translations",),
     None: ("completions", "conversations", "passages"),  # a language model's, which tells by the columns
 }
+# Strategies that change few numbers: one table of each task but speech, which takes long, and a few families show what
+# they do. The others are tried on every table and every family of texts.
+_VIRTUAL = ("prompt-tuning", "prefix-tuning", "p-tuning")
+_SLIGHT = ("bitfit", "norm-tuning", "adapter", *_VIRTUAL, "logistic", "contrastive")
+_SHOWN = ("bert", "gpt2", "llama")
 _SPEECH = {"audio": ("speech",)}
 _SOUNDS = {"label": ("classes",), "text": ("transcripts",)}
 _IMAGES = {"label": ("classes", "labels"), "score": ("numbers",), "objects": ("boxes",), "mask": ("masks",)}
@@ -49,10 +54,14 @@ class Cell:
     table: str
     strategy: str = "full"
     family: str = ""
-    head: str = "own"
+    head: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "family", self.family or self._usual_family())
+        object.__setattr__(self, "head", self.head or self._usual_head())
+
+    def _usual_head(self) -> str:
+        return self.made.readout_head if strategy_class(StrategyOptions(name=self.strategy)).needs_readout else "own"
 
     def _usual_family(self) -> str:
         if self.speaks:
@@ -96,7 +105,7 @@ class Cell:
     @property
     def adapts(self) -> bool:
         """Whether its strategy puts adapters into the model."""
-        return self.strategy in ("lora", "ia3")
+        return self.strategy in ("lora", "ia3", "adapter", *_VIRTUAL)
 
     def __str__(self) -> str:
         return f"{self.task}-{self.table}-{self.strategy}-{self.family}-{self.head}"
@@ -114,16 +123,41 @@ def tables_of(task: str) -> tuple[str, ...]:
     return tables[target]
 
 
+def _tried(cell: Cell) -> bool:
+    """Whether a combination is among the cells: it is not refused, and if of ``_SLIGHT``, among those that show it."""
+    slight = cell.strategy in _SLIGHT
+    usual = Cell(cell.task, cell.table).family
+    shown = cell.table == tables_of(cell.task)[0] and cell.family in (*_SHOWN, usual) and not cell.speaks
+    return not _refused(cell) and (shown or not slight)
+
+
+def _refused(cell: Cell) -> bool:
+    """Whether a strategy does not fit; that it is then refused is tested where the strategies are."""
+    return (
+        ("probe" in cell.strategy and cell.writes)  # no head that is new
+        or (cell.adapts and cell.speaks)  # voices take no adapters
+        or (cell.strategy == "bitfit" and cell.family == "llama")  # it has no biases
+        or (cell.strategy in _VIRTUAL and (cell.of_images or cell.of_sounds))  # they stand before words
+        or not _learnable(cell)
+        or (cell.strategy == "prefix-tuning" and cell.family == "marian")  # it has two kinds of attention
+    )
+
+
+def _learnable(cell: Cell) -> bool:
+    """Whether answers of that kind are what its strategy can learn; the tables of these are named for the kind."""
+    kinds = strategy_class(StrategyOptions(name=cell.strategy)).answers
+    return not kinds or {"pairs": "classes"}.get(cell.table, cell.table) in kinds
+
+
 TABLES = [(task, table) for task in task_names() for table in tables_of(task)]
 BY_TASK = [
-    Cell(task, table, strategy)
+    cell
     for task, table in TABLES
-    for strategy in strategy_names()
-    if "probe" not in strategy or not Cell(task, table).writes  # what writes has no head that is new
-    if not Cell(task, table, strategy).adapts or not Cell(task, table).speaks  # voices take no adapters
+    for cell in (Cell(task, table, strategy) for strategy in strategy_names())
+    if _tried(cell)
 ]
 BY_FAMILY = [
-    *(Cell("text-classification", "classes", strategy, family) for family in FAMILIES for strategy in strategy_names()),
+    *filter(_tried, (Cell("text-classification", "classes", s, f) for f in FAMILIES for s in strategy_names())),
     *(
         Cell("image-classification", "classes", s, family)
         for family in IMAGE_FAMILIES

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from regraft import Outcome, Tuned, make_recipe, merge, prepare, tune
 from regraft.errors import RecipeError, RefusedError
-from regraft.pretrained import layers_for
+from regraft.pretrained import last_layers, layers_for
 from regraft.report import write_card
 from regraft.testing import WORDS, tiny_model, toy_images, toy_table
+from tests.training.test_exact import Countdown, _broken, _whole
 
 LORA = {"name": "lora", "rank": 4, "learning_rate": 1e-2}
 KINDS: dict[str, dict[str, Any]] = {
@@ -23,7 +24,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "dora": {**LORA, "dora": True},
     "rslora": {**LORA, "rslora": True, "alpha": 16.0, "dropout": 0.1},
     "ia3": {"name": "ia3", "learning_rate": 1e-1},
+    "adapter": {"name": "adapter", "size": 4, "learning_rate": 1e-2},
+    "prompt-tuning": {"name": "prompt-tuning", "tokens": 5, "learning_rate": 1e-1},
+    "prefix-tuning": {"name": "prefix-tuning", "tokens": 5, "learning_rate": 1e-1},
+    "p-tuning": {"name": "p-tuning", "tokens": 5, "hidden": 12, "learning_rate": 1e-2},
 }
+OF_PEFT = [kind for kind in KINDS if kind != "adapter"]
+LINEAR = ("lora", "dora", "rslora", "ia3")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +85,7 @@ def test_only_the_adapter_and_the_head_move(kind: str, place: Path, tuned: dict[
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # peft's, of transformers
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OF_PEFT)
 def test_plain_peft_answers_alike(kind: str, place: Path, tuned: dict[str, Outcome]) -> None:
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification
@@ -109,6 +116,35 @@ def test_merged_the_answers_stay_and_nothing_else_is_needed(
     assert [each["prediction"] for each in one] == [each["prediction"] for each in other]
     assert not (found.folder / "adapter_config.json").exists()
     assert Tuned.load(found.folder).pretrained.adapter is None
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in LINEAR])
+def test_what_is_not_linear_is_not_merged(kind: str, tuned: dict[str, Outcome]) -> None:
+    with pytest.raises(RecipeError, match="does not go into its weights"):
+        merge(tuned[kind].run.folder)
+    assert not (tuned[kind].run.folder / "merged").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stop_changes_no_bit(kind: str, place: Path, tmp_path: Path) -> None:
+    prepared = prepare(recipe(place, KINDS[kind], "training.checkpoint.every=1000"))
+    expected = _whole(prepared, tmp_path / "whole", Countdown())
+    assert _broken(prepared, tmp_path / "broken", 9) == expected
+
+
+def test_a_bottleneck_begins_as_nothing_and_follows_attention_and_the_last_layer(place: Path) -> None:
+    before, after = (prepare(recipe(place, strategy)).pretrained for strategy in ({"name": "full"}, KINDS["adapter"]))
+    asked = before.processor(["the film was good"], return_tensors="pt")
+    assert torch.equal(before.model.eval()(**asked).logits, after.model.eval()(**asked).logits)
+    layers = {path.partition("layer.0.")[2] for path in after.adapter.layers} - {""}
+    assert layers == {"attention.output.dense", "output.dense"}
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "distilbert"])
+def test_of_the_last_layers_there_are_two_a_block(family: str, place: Path) -> None:
+    opened = prepare(recipe(place, {"name": "full"}, family=family)).pretrained
+    assert len(last_layers(opened.model, opened.anatomy, where="linear", top=None)) == 2 * len(opened.anatomy.blocks)
+    assert len(last_layers(opened.model, opened.anatomy, where="mlp", top=1)) == 1
 
 
 def test_what_has_no_adapter_is_not_merged(place: Path) -> None:
@@ -142,9 +178,12 @@ def _without(folder: Path, name: str) -> None:
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
-@pytest.mark.parametrize("lost", ["lora_A", "classifier"])
-def test_a_folder_with_a_hole_is_refused(lost: str, tuned: dict[str, Outcome], tmp_path: Path) -> None:
-    folder = shutil.copytree(tuned["lora"].run.model, tmp_path / "model")
+@pytest.mark.parametrize(
+    ("kind", "lost"),
+    [("lora", "lora_A"), ("lora", "classifier"), ("adapter", "up.weight"), ("prefix-tuning", "prompt_embeddings")],
+)
+def test_a_folder_with_a_hole_is_refused(kind: str, lost: str, tuned: dict[str, Outcome], tmp_path: Path) -> None:
+    folder = shutil.copytree(tuned[kind].run.model, tmp_path / "model")
     _without(folder, lost)
     with pytest.raises(RecipeError, match="is missing, or does not fit"):
         Tuned.load(folder)
@@ -174,9 +213,10 @@ def test_below_the_top_blocks_rows_are_stored(place: Path, tmp_path: Path) -> No
     assert told["frontier"]["blocks"] == 1
 
 
-def test_a_stored_run_gives_the_adapter_that_an_unstored_one_gives(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["lora", "adapter"])
+def test_a_stored_run_gives_the_adapter_that_an_unstored_one_gives(kind: str, place: Path, tmp_path: Path) -> None:
     runs = [
-        tune(recipe(place, {**LORA, "n": 1}, f"output={tmp_path}", f"cache.store={store}", head="mean")).run
+        tune(recipe(place, {**KINDS[kind], "n": 1}, f"output={tmp_path}", f"cache.store={store}", head="mean")).run
         for store in ("always", "never")
     ]
     one, other = (load_file(run.model / "adapter_model.safetensors") for run in runs)
@@ -184,19 +224,29 @@ def test_a_stored_run_gives_the_adapter_that_an_unstored_one_gives(place: Path, 
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_images_take_adapters_too(place: Path, tmp_path: Path) -> None:
-    data = toy_images(tmp_path / "images", kind="classes")
+def _of_images(place: Path, folder: Path, strategy: dict[str, Any]) -> Any:
+    data = folder / "images"
     values = {
         "task": "image-classification",
-        "data": str(data),
+        "data": str(data if data.exists() else toy_images(data, kind="classes")),
         "model": str(place / "vit"),
-        "strategy": LORA,
+        "strategy": strategy,
         "training": {"epochs": 1, "precision": "fp32"},
         "evaluation": {"baselines": False, "resamples": 100},
-        "output": str(tmp_path),
+        "output": str(folder),
     }
-    run = tune(make_recipe(values)).run
+    return make_recipe(values)
+
+
+def test_images_take_adapters_too(place: Path, tmp_path: Path) -> None:
+    run = tune(_of_images(place, tmp_path, LORA)).run
     assert merge(run.folder).difference <= 1e-5
+
+
+@pytest.mark.parametrize("kind", ["prompt-tuning", "prefix-tuning", "p-tuning"])
+def test_images_have_no_words_before_them(kind: str, place: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="does not look words up|takes no keys and values"):
+        prepare(_of_images(place, tmp_path, KINDS[kind]))
 
 
 def test_more_blocks_than_there_are_is_a_mistake(place: Path) -> None:
@@ -212,7 +262,12 @@ def test_the_config_says_what_peft_needs(place: Path, tuned: dict[str, Outcome])
     assert config["modules_to_save"] == ["classifier"]
 
 
-def test_the_card_says_that_it_is_an_adapter(tuned: dict[str, Outcome]) -> None:
-    card = write_card(tuned["lora"].run).read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [("lora", "`regraft merge` makes one"), ("adapter", "no other program knows"), ("p-tuning", "peft opens it")],
+)
+def test_the_card_says_that_it_is_an_adapter(kind: str, more: str, tuned: dict[str, Outcome]) -> None:
+    card = write_card(tuned[kind].run).read_text(encoding="utf-8")
     assert "from regraft import Tuned  # it is an adapter" in card
+    assert more in card
     assert "from transformers import pipeline" not in card

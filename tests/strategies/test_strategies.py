@@ -43,6 +43,7 @@ def _anatomy(
         new=frozenset(new),
         unused=frozenset(unused),
         readout=("classifier.weight", "classifier.bias"),
+        norms=tuple(name for name in PLACES if ".norm." in name),
     )
 
 
@@ -93,6 +94,32 @@ def test_top_layers_train_n_blocks_and_all_above(n: int) -> None:
 def test_top_layers_beyond_the_model_say_how_many_there_are(n: int) -> None:
     with pytest.raises(RecipeError, match="choose 1 to 4"):
         _phases("top-layers", n=n)
+
+
+def test_bitfit_trains_biases_and_norm_tuning_norms() -> None:
+    shifts = {f"blocks.{n}.norm.bias" for n in range(DEPTH)}
+    assert set(_rates("bitfit")) == {*shifts, *HEAD}
+    assert set(_rates("norm-tuning")) == {*shifts, *(f"blocks.{n}.norm.weight" for n in range(DEPTH)), *HEAD}
+
+
+@pytest.mark.parametrize("name", ["bitfit", "norm-tuning"])
+def test_below_the_top_blocks_nothing_trains(name: str) -> None:
+    assert {place for place in _rates(name, n=1) if place not in HEAD} == {
+        place for place in _rates(name) if place.startswith("blocks.3.")
+    }
+    with pytest.raises(RecipeError, match="choose 1 to 4"):
+        _phases(name, n=5)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("bitfit", "biases"), ("norm-tuning", "norms")])
+def test_a_model_that_has_none_of_the_kind_is_refused(name: str, kind: str) -> None:
+    anatomy = _anatomy()
+    places = {name: place for name, place in PLACES.items() if ".norm." not in name}
+    without = replace(
+        anatomy, norms=(), places=places, blocks=tuple(tuple(n for n in b if n in places) for b in anatomy.blocks)
+    )
+    with pytest.raises(RecipeError, match=f"has no {kind}"):
+        _phases(name, anatomy=without)
 
 
 def test_layer_decay_falls_by_block() -> None:

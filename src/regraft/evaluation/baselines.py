@@ -103,7 +103,7 @@ def linear_readout(
 
     Args:
         features: ``[n, f]``, as they are.
-        target: of ``n`` rows.
+        target: of ``n`` rows; of classes also the share of each, ``[n, c]``.
 
     Returns:
         Weights ``[c, f]`` and biases ``[c]``, which give logits or numbers of features, and the penalty.
@@ -116,7 +116,8 @@ def linear_readout(
         fitted = np.vstack([ridge.coef_.reshape(classes, -1).T, np.reshape(ridge.intercept_, (1, classes))])
         penalty = float(ridge.alpha_ / len(plain))
     else:
-        truth = np.eye(classes, dtype=np.float32)[target] if kind == "classes" else target
+        truth = np.eye(classes, dtype=np.float32)[target] if kind == "classes" and target.ndim == 1 else target
+        target = truth.argmax(axis=1) if kind == "classes" else target
         problem = _Problem(kind, plain.astype(np.float32), truth.astype(np.float32))
         penalty = _chosen_penalty(problem, target, seed)
         fitted = _path(problem, penalty)

@@ -264,13 +264,14 @@ class Execution:
         """How the model runs through its blocks, and why it is run whole if no way is proved."""
         if not self._subject.blocks:
             return None, "the model has no blocks"
+        below = f"{frontier.above} trains below the first block"
         try:
             trace = self._traced()
         except UNFIT as error:
             require_memory(error)
-            return None, _said(error)
+            return None, below if frontier.blocks == 0 else _said(error)
         if frontier.blocks == 0:
-            return trace, f"{frontier.above} trains below the first block"
+            return trace, below
         if any(height < frontier.blocks for height in trace.apart):
             return trace, "what several of its frozen blocks give is read, as by a feature pyramid"
         return trace, "no way was proved"

@@ -1,11 +1,12 @@
 """What the model knows: find it, open it safely, name its parts, graft a head on it."""
 
-from regraft.pretrained.adapters import Adapter, graft, kept_beside, layers_for, merged
+from regraft.pretrained.adapters import Adapter, graft, kept_beside, last_layers, layers_for, merged, require_linear
 from regraft.pretrained.anatomy import Anatomy, anatomy_of, idle
 from regraft.pretrained.attention import fast_attention, only_rows
 from regraft.pretrained.beginning import begun_again
 from regraft.pretrained.check import check_folder
 from regraft.pretrained.choice import HEADS
+from regraft.pretrained.few_bits import require_few_bits
 from regraft.pretrained.folder import model_folder
 from regraft.pretrained.glimpse import Glimpse
 from regraft.pretrained.heads import GraftedBoxes, GraftedDense, MeanPooled, encoder_of, mean_pool, pooled_features
@@ -30,6 +31,7 @@ __all__ = [
     "graft",
     "idle",
     "kept_beside",
+    "last_layers",
     "layers_for",
     "load",
     "mean_pool",
@@ -38,5 +40,7 @@ __all__ = [
     "only_rows",
     "pooled_features",
     "reopen",
+    "require_few_bits",
+    "require_linear",
     "save",
 ]

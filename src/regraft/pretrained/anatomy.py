@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from regraft.errors import RecipeError
+from regraft.pretrained.few_bits import numbers_in
 from regraft.pretrained.heads import GraftedFrames, MeanPooled
 
 # What a family lists after its blocks though it goes into them; its name does not tell.
@@ -48,7 +49,8 @@ class Anatomy:
     ``new`` names those that no checkpoint held and that start from random numbers; ``unused`` those that the head does
     not look at, and that therefore cannot learn, and constants. ``modules`` are the paths of the blocks in the module
     tree. ``decoder`` is, of an encoder-decoder, what belongs to the decoder alone. ``readout`` are weight and bias of
-    the linear layer that the head ends with; nothing where it ends otherwise.
+    the linear layer that the head ends with; nothing where it ends otherwise. ``norms`` are the weights and biases of
+    what normalizes, known by its class.
     """
 
     stem: tuple[str, ...]
@@ -62,11 +64,17 @@ class Anatomy:
     modules: tuple[str, ...] = ()
     decoder: tuple[str, ...] = ()
     readout: tuple[str, ...] = ()
+    norms: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """All parameter names."""
         return tuple(self.places)
+
+    @property
+    def biases(self) -> tuple[str, ...]:
+        """What is added: torch calls such a parameter ``bias``, or by a name that ends so (``in_proj_bias``)."""
+        return tuple(name for name in self.places if re.search(r"(^|\.)(\w+_)?bias$", name))
 
     @cached_property
     def parts(self) -> dict[str, tuple[str, ...]]:
@@ -90,12 +98,12 @@ class Anatomy:
         return depth - n
 
     def grown(self, parameters: Mapping[str, Tensor], renamed: Mapping[str, str], added: Iterable[str]) -> Anatomy:
-        """The anatomy of the same model after something was put into its blocks, or taken out of them again.
+        """The anatomy of the same model after something was put into it, or taken out of it again.
 
         Args:
             parameters: all that it has now, in its own order.
             renamed: what those are called now that it had before and still has.
-            added: those that are new; each lies in a block.
+            added: those that are new; what lies in no block is of the stem.
         """
         added = frozenset(added)
 
@@ -107,19 +115,23 @@ class Anatomy:
             inside = {*kept(names), *(name for name in added if name.startswith(f"{path}."))}
             blocks.append(tuple(name for name in parameters if name in inside))
             places |= {name: f"blocks.{index}.{name.removeprefix(f'{path}.')}" for name in blocks[-1]}
+        below = [name for name in added if not name.startswith(tuple(f"{path}." for path in self.modules))]
+        places |= {name: f"embeddings.{_apart(name, renamed.values())}" for name in below}
+        stem = {*kept(self.stem), *below}
         decoder = {*kept(self.decoder), *(n for block in blocks if set(kept(self.decoder)) & {*block} for n in block)}
         return replace(
             self,
-            stem=kept(self.stem),
+            stem=tuple(name for name in parameters if name in stem),
             blocks=tuple(blocks),
             tail=kept(self.tail),
             head=kept(self.head),
             places={name: places[name] for name in parameters},
-            sizes={name: value.numel() for name, value in parameters.items()},
+            sizes={name: numbers_in(value) for name, value in parameters.items()},
             new=frozenset(kept(self.new)) | added,
             unused=frozenset(kept(self.unused)),
             decoder=tuple(name for name in parameters if name in decoder),
             readout=kept(self.readout),
+            norms=kept(self.norms),
         )
 
     def select(self, pattern: str) -> tuple[str, ...]:
@@ -195,7 +207,7 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
         tail=tail,
         head=head,
         places=dict(_places(names, lists, prefix, set(stem), set(head))),
-        sizes={name: parameter.numel() for name, parameter in model.named_parameters()},
+        sizes={name: numbers_in(parameter) for name, parameter in model.named_parameters()},
         new=frozenset(new),
         unused=frozenset(
             name
@@ -207,7 +219,22 @@ def anatomy_of(model: nn.Module, new: Iterable[str] = ()) -> Anatomy:
         modules=tuple(lists),
         decoder=decoder,
         readout=_readout(model, set(head)),
+        norms=tuple(_norms(model)),
     )
+
+
+def _apart(name: str, others: Iterable[str]) -> str:
+    """What of a path is shared with no other one."""
+    steps, inside = name.split("."), {other[: place.start()] for other in others for place in re.finditer(r"\.", other)}
+    shared = sum(".".join(steps[:count]) in inside for count in range(1, len(steps)))
+    return ".".join(steps[shared:])
+
+
+def _norms(model: nn.Module) -> Iterator[str]:
+    """The own parameters of modules whose class is called a norm: LayerNorm, LlamaRMSNorm, BatchNorm2d."""
+    for path, module in model.named_modules():
+        if "norm" in type(module).__name__.lower():
+            yield from (f"{path}.{name}" for name, _ in module.named_parameters(recurse=False))
 
 
 def idle(model: nn.Module, value: Callable[[], Tensor]) -> frozenset[str]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from regraft.errors import RecipeError, ResourceError
 from regraft.fingerprint import draw
-from regraft.pretrained.adapters import Adapter, base_sha256, reopen_adapter, save_adapter
+from regraft.pretrained.adapters import Adapter, base_sha256, published_config, reopen_adapter, save_adapter
 from regraft.pretrained.anatomy import Anatomy, anatomy_of, idle
 from regraft.pretrained.check import check_folder
 from regraft.pretrained.choice import WRITERS, Choice, choose, reads_images, reads_sounds, same_choice
@@ -118,6 +118,8 @@ def _load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, 
     folder = model_folder(options)
     require_weights(folder)
     settings = settings_of(folder, auto_class)
+    if options.bits is not None and (auto_class in VOICES or reads_sounds(auto_class) or reads_images(auto_class)):
+        raise RecipeError(f"model.bits = {options.bits} is for models of texts", fix="leave model.bits out")
     if auto_class in VOICES:
         return _load_speaking(folder, settings, auto_class, config, options, seed=seed)
     choice = choose(options.head, auto_class, settings, folder)
@@ -128,11 +130,11 @@ def _load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draw("head", seed))
         if choice.head == "own":
-            model, new = open_folder(folder, choice.opened_as, config, options.dropout)
+            model, new = open_folder(folder, choice.opened_as, config, options.dropout, bits=options.bits)
             if images:
                 new, kept = _settled(model, new, config, folder, choice)
         else:
-            backbone, missing = open_folder(folder, choice.opened_as, {}, options.dropout)
+            backbone, missing = open_folder(folder, choice.opened_as, {}, options.dropout, bits=options.bits)
             if images:
                 _require_base(missing, folder)
                 allow_any_size(backbone)
@@ -235,7 +237,7 @@ def save(folder: Path, pretrained: Pretrained) -> None:
         if pretrained.adapter is None:
             written.save_pretrained(folder)
         else:
-            written.config.save_pretrained(folder)
+            published_config(pretrained, written.config).save_pretrained(folder)
             save_adapter(folder, pretrained, _published(head))
         pretrained.processor.save_pretrained(folder)
     if beside:

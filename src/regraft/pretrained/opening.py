@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from regraft.errors import RecipeError, RefusedError
+from regraft.pretrained.few_bits import Bits, asked_of_transformers, require_few_bits
 from regraft.pretrained.folder import first_line, quiet, stay_offline
 from regraft.pretrained.libraries import fault_of, require_timm
 
@@ -61,24 +62,29 @@ def open_folder(
     config: Mapping[str, Any],
     dropout: float | None,
     settle: Callable[[Any], None] | None = None,
+    bits: Bits | None = None,
 ) -> tuple[Any, set[str]]:
     """The model in fp32, and the names of its weights and buffers that the folder does not hold in this shape.
 
     Args:
         settle: changes the settings that it is opened with.
+        bits: of a weight in linear layers, on a GPU; None for fp32.
 
     Raises:
+        ResourceError: so few bits cannot be had here.
         RecipeError: the folder is damaged or of another kind.
         RefusedError: it has no safetensors.
     """
     require_weights(folder)
     settings = settings_of(folder, auto_class, config)
+    require_few_bits(bits)
     try:
         with quiet():
             set_dropout(settings, dropout)
             _ask_for_all_maps(settings, auto_class)
             if settle is not None:
                 settle(settings)
+            more = {} if bits is None else asked_of_transformers(bits, _skeleton(auto_class, settings))
             model, report = getattr(library(), auto_class).from_pretrained(
                 folder,
                 config=settings,
@@ -87,12 +93,20 @@ def open_folder(
                 trust_remote_code=False,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                **more,
             )
     except Exception as error:  # a damaged file makes transformers and safetensors raise many kinds
         raise _not_opened(folder, auto_class, error) from error
-    _own_memory(model)
+    if bits is None:
+        _own_memory(model)
     mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in report["mismatched_keys"]}
     return model, {str(name) for name in {*report["missing_keys"], *mismatched}}
+
+
+def _skeleton(auto_class: str, settings: Any) -> Any:
+    """The model without its weights."""
+    with torch.device("meta"):
+        return getattr(library(), auto_class).from_config(settings)
 
 
 def label_settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -123,9 +123,7 @@ def _pipeline(material: Material) -> str:
 def _needs_regraft(material: Material) -> str:
     """Why plain transformers does not give the model's answers; nothing where it does."""
     if _json_of(material, "regraft.json").get("base"):
-        return (
-            "it is an adapter, and regraft finds the model that it belongs to; `regraft merge` makes one that is whole"
-        )
+        return f"it is an adapter, and regraft finds the model that it belongs to; {_of_the_adapter(material)}"
     if (material.recipe.get("model") or {}).get("head") == "mean" or _head(material) not in {"own", ""}:
         return "its head lies in head.safetensors, which transformers does not read"
     architecture = str(_json_of(material, "config.json").get("model_type") or "")
@@ -136,6 +134,14 @@ def _needs_regraft(material: Material) -> str:
     if (material.recipe.get("task") or {}).get("target_language"):
         return "it is told which languages to read and to write"
     return "its numbers are in units of the training data" if material.task == "image-regression" else ""
+
+
+def _of_the_adapter(material: Material) -> str:
+    """What else can be done with an adapter."""
+    kind = _json_of(material, "adapter_config.json").get("peft_type")
+    if kind in ("LORA", "IA3"):
+        return "`regraft merge` makes one that is whole"
+    return "no other program knows its kind" if kind == "BOTTLENECK" else "peft opens it on that model too"
 
 
 def _example(material: Material) -> str:

@@ -45,8 +45,8 @@ class Strategy(ABC):
     """A way of tuning. A subclass is a frozen dataclass whose fields are the options.
 
     ``head_rate_option`` names the one that says how fast the head learns. ``needs_readout``: whether it looks at what
-    the last layer of the head is given, so that a head is best that is nothing but that layer. ``answers`` are the kinds
-    of answers that it can learn; nothing for all.
+    the last layer of the head is given, so that a head is best that is nothing but that layer. ``answers`` are the
+    kinds of answers that it can learn; nothing for all.
     """
 
     learning_rate: float

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
+from regraft.errors import RecipeError
 from regraft.pretrained.anatomy import Anatomy
 from regraft.strategies._contract import Group
 
@@ -21,6 +22,37 @@ def layerwise(
     for part in parts:
         full = head_rate if part == "head" and head_rate is not None else rate
         yield Group(anatomy.parts[part], full * decay ** heights.get(part, 0))
+
+
+def from_the_top(anatomy: Anatomy, n: int) -> list[str]:
+    """The parts from the top ``n`` blocks on upwards.
+
+    Raises:
+        RecipeError: there are not so many blocks.
+    """
+    below = {"embeddings", *(f"blocks[{index}]" for index in range(anatomy.below_top(n)))}
+    return [part for part in anatomy.parts if part not in below]
+
+
+def of_a_kind(
+    anatomy: Anatomy, names: Collection[str], kind: str, *, top: int | None, rate: float, head_rate: float | None
+) -> tuple[Group, ...]:
+    """Parameters of one kind at one rate, and what is new and the head as ever.
+
+    Args:
+        kind: what they are called in the plural.
+        top: those in so many of the top blocks and above; None for all.
+
+    Raises:
+        RecipeError: the model has none there, or not so many blocks.
+    """
+    parts = [*anatomy.parts] if top is None else from_the_top(anatomy, top)
+    there = {name for part in parts if part != "head" for name in anatomy.parts[part]} - anatomy.new - anatomy.unused
+    chosen = tuple(name for name in anatomy.parameters if name in there and name in names)
+    if not chosen:
+        where = "" if top is None else f" in the top {top} blocks or above"
+        raise RecipeError(f"this model has no {kind}{where}", fix="take another strategy, such as lora or top-layers")
+    return (Group(chosen, rate), *of_what_is_new(anatomy, rate, head_rate))
 
 
 def of_what_is_new(anatomy: Anatomy, rate: float, head_rate: float | None) -> tuple[Group, ...]:

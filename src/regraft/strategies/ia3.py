@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from regraft.pretrained import Anatomy, Pretrained, graft, layers_for
+from regraft.pretrained import Anatomy, Pretrained, graft, last_layers, layers_for
 from regraft.strategies._contract import Phase, Strategy
 from regraft.strategies._layerwise import of_what_is_new
 
@@ -34,10 +34,9 @@ class Ia3(Strategy):
 
     def graft(self, model: Pretrained, *, seed: int) -> Pretrained:
         inside = layers_for(model.model, model.anatomy, where="attention", top=self.n)
-        others = layers_for(model.model, model.anatomy, where="mlp", top=self.n)
-        last = {next(b for b in model.anatomy.modules if path.startswith(f"{b}.")): path for path in others}
-        settings = {"peft_type": "IA3", "feedforward_modules": [*last.values()]}
-        return graft(model, settings, [*inside, *last.values()], seed=seed)
+        last = last_layers(model.model, model.anatomy, where="mlp", top=self.n)
+        settings = {"peft_type": "IA3", "feedforward_modules": [*last]}
+        return graft(model, settings, [*inside, *last], seed=seed)
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
         yield Phase(epochs, of_what_is_new(anatomy, self.learning_rate, self.head_learning_rate))

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from regraft.pretrained.anatomy import Anatomy
 from regraft.strategies._contract import Phase, Strategy
-from regraft.strategies._layerwise import layerwise
+from regraft.strategies._layerwise import from_the_top, layerwise
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,7 @@ class TopLayers(Strategy):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
-        below = {"embeddings", *(f"blocks[{index}]" for index in range(anatomy.below_top(self.n)))}
-        parts = [part for part in anatomy.parts if part not in below]
+        parts = from_the_top(anatomy, self.n)
         groups = layerwise(
             anatomy, parts, rate=self.learning_rate, decay=self.layer_decay, head_rate=self.head_learning_rate
         )

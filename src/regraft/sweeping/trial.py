@@ -18,10 +18,11 @@ from regraft.fingerprint import digest
 from regraft.frozen import Execution
 from regraft.preparation import (
     Prepared,
+    as_read,
     augmented,
     default_epochs,
-    grafted,
     model_options,
+    phased,
     prepare,
     require_regularization,
 )
@@ -71,9 +72,10 @@ class Bench:
         strategy = make_strategy(recipe.strategy, head_rate=opened.head_rate)
         shared = {id(value): value for value in opened.model.parameters()}
         model = replace(opened, model=copy.deepcopy(opened.model, shared))
-        model, chosen = grafted(model, strategy, recipe, epochs=epochs)
+        model = strategy.graft(model, seed=recipe.seed)
+        model, chosen = phased(model, strategy, recipe, epochs=epochs)
         _own(model.model, frozenset[str]().union(*(phase.trainable for phase in chosen)))
-        plain = replace(untouched.rows, views=())
+        plain = as_read(replace(untouched.rows, views=()), untouched.task, untouched.answers, model)
         parts = (untouched.task, untouched.answers, model, chosen, plain)
         require_regularization(recipe, *parts, validation=bool(untouched.splits.validation))
         rows, _ = augmented(plain, untouched.task, recipe, epochs=sum(phase.epochs for phase in chosen))

@@ -126,7 +126,10 @@ class TextGeneration(WritingTask):
                 for parts in ([[row] for row in encoded], [encoded])
             )
             apart, packed = (
-                sum(float(loss(model(**each.inputs), each.target).sum()) for each in batches)
+                sum(
+                    float(loss(model(**_on(model, each.inputs)), each.target.to(model.device)).sum())
+                    for each in batches
+                )
                 for batches in (alone, together)
             )
         if abs(apart - packed) > _ROUNDING * abs(apart):
@@ -144,3 +147,8 @@ class TextGeneration(WritingTask):
         room = getattr(model.config, "max_position_embeddings", None) or 1 << 20
         inputs = self.inputs.prompts(encoded, processor, room=max(1, room - min(self.max_new_tokens, room // 2)))
         return {name: value.to(model.device) for name, value in inputs.items()}, {}
+
+
+def _on(model: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Inputs where the model is."""
+    return {name: value.to(model.device) for name, value in inputs.items()}

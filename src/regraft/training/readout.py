@@ -84,7 +84,8 @@ def supervised_contrastive(temperature: float) -> Loss:
         with torch.autocast(embedded.device.type, enabled=False):
             alike = (embedded @ embedded.T / temperature).masked_fill(~others, -torch.inf)
         chance = alike.log_softmax(dim=1).masked_fill(~others, 0.0)
-        positive = (target[:, None] == target[None, :]) & others
+        same = target[:, None] == target[None, :] if target.dim() == 1 else target @ target.T  # mixed: what is shared
+        positive = same * others
         return -(chance * positive).sum(dim=1) / positive.sum(dim=1).clamp(min=1)
 
     return Loss("supervised contrastive", "pairs of the batch", losses)

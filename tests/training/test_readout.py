@@ -1,0 +1,134 @@
+"""Phases with an objective of their own: the last layer fitted in closed form, and the backbone tuned by pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from regraft import evaluation
+from regraft.assessment import output_features
+from regraft.errors import RecipeError
+from regraft.preparation import Prepared, make_rows, prepare
+from regraft.training.readout import require_plain, supervised_contrastive
+from tests.training.stage import Stage, bits, loop_of
+from tests.training.test_exact import Countdown, _broken, _whole
+
+_CONTRASTIVE = "strategy={name: contrastive, learning_rate: 1.0e-3, n: 1}"
+
+
+def _prepared(stage: Stage, output: Path, *overrides: str) -> Prepared:
+    return prepare(stage.recipe(output, "training.checkpoint.every=1000", "training.accumulation=1", *overrides))
+
+
+def test_a_fitted_head_says_what_the_linear_probe_says(stage: Stage, output: Path, tmp_path: Path) -> None:
+    prepared = _prepared(stage, output, "strategy={name: logistic}")
+    test = make_rows(prepared.splits.test, prepared.task, prepared.answers, prepared.pretrained).encoded
+    seen = [output_features(prepared.subject(), side, prepared.recipe) for side in (prepared.rows.encoded, test)]
+    values = np.asarray(prepared.rows.values)
+    expected = evaluation.linear_probe("classes", seen[0], values, seen[1], seed=prepared.recipe.seed, classes=2)
+    loop, model = loop_of(prepared, tmp_path / "checkpoints")
+    list(loop.events())
+    batch = prepared.task.inputs.collate(test, prepared.pretrained.processor)
+    with torch.no_grad():
+        said = model.eval()(**batch)["logits"].softmax(1)
+    np.testing.assert_allclose(said.numpy(), expected, atol=1e-4)
+
+
+def test_a_head_of_numbers_is_fitted_by_ridge_regression(stage: Stage, output: Path, tmp_path: Path) -> None:
+    from regraft.testing import toy_table
+
+    table = toy_table(tmp_path / "numbers.csv", kind="numbers")
+    asked = ("task=text-regression", f"data.train={table}", "strategy={name: logistic}")
+    prepared = _prepared(stage, output, *asked)
+    loop, model = loop_of(prepared, tmp_path / "checkpoints")
+    list(loop.events())
+    weight = model.get_parameter("classifier.weight")
+    features = output_features(prepared.subject(), prepared.rows.encoded, prepared.recipe)
+    values = prepared.task.target(prepared.rows.encoded, prepared.rows.values, prepared.answers).numpy()
+    expected, _, _ = evaluation.linear_readout("numbers", features, values, seed=7, classes=1)
+    np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_a_stop_anywhere_between_pairs_and_fit_changes_no_bit(
+    stage: Stage, output: Path, tmp_path: Path, accumulation: int
+) -> None:
+    cut = (f"training.accumulation={accumulation}", "training.batch_size=36", "cache.store=never")
+    prepared = _prepared(stage, output, _CONTRASTIVE, *cut)
+    count = Countdown()
+    expected = _whole(prepared, tmp_path / "whole", count)
+    for at in range(1, count.calls + 1):
+        assert _broken(prepared, tmp_path / f"at-{at}", at) == expected, f"stopped at poll {at}"
+
+
+def test_pairs_are_learned_from_stored_rows_to_the_same_bits(stage: Stage, output: Path, tmp_path: Path) -> None:
+    found = []
+    for store in ("always", "never"):
+        prepared = _prepared(stage, output, _CONTRASTIVE, f"cache.store={store}")
+        loop, model = loop_of(prepared, tmp_path / store)
+        decided = [event.values for event in loop.events() if event.name == "execution"]
+        assert [each["stored"] for each in decided] == [store == "always"] * 2
+        found.append(bits(model, tmp_path / store))
+    assert found[0] == found[1]
+
+
+def test_pairs_that_lie_in_different_passes_count_too(stage: Stage, output: Path, tmp_path: Path) -> None:
+    losses, models = [], []
+    for passes in (1, 3):
+        prepared = _prepared(stage, output, _CONTRASTIVE, "model.dropout=0", f"training.accumulation={passes}")
+        loop, model = loop_of(prepared, tmp_path / str(passes))
+        losses.append([event.values["loss"] for event in loop.events() if event.name == "step"])
+        models.append(model.state_dict())
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    for name, value in models[0].items():
+        torch.testing.assert_close(models[1][name], value, rtol=1e-3, atol=1e-3, msg=name)
+
+
+def test_the_loss_of_pairs_is_that_of_the_paper() -> None:
+    torch.manual_seed(0)
+    embedded, target = torch.randn(5, 3), torch.tensor([0, 0, 1, 1, 1])
+    cosines = functional.cosine_similarity(embedded[:, None], embedded[None], dim=2) / 0.5
+    expected = []
+    for i in range(5):
+        others = [a for a in range(5) if a != i]
+        whole = torch.logsumexp(cosines[i, others], 0)
+        positives = [p for p in others if target[p] == target[i]]
+        expected.append(-torch.stack([cosines[i, p] - whole for p in positives]).mean())
+    found = supervised_contrastive(0.5).function({"logits": embedded}, target)
+    torch.testing.assert_close(found, torch.stack(expected))
+
+
+def test_an_example_without_another_of_its_class_has_no_loss() -> None:
+    embedded = torch.randn(3, 4, requires_grad=True)
+    losses = supervised_contrastive(0.1).function({"logits": embedded}, torch.tensor([0, 1, 1]))
+    assert losses[0] == 0
+    alone = supervised_contrastive(0.1).function({"logits": embedded[:1]}, torch.tensor([0]))
+    (slope,) = torch.autograd.grad(alone.sum(), embedded)
+    assert torch.equal(slope, torch.zeros_like(slope))
+
+
+def test_classes_that_are_mixed_count_by_what_they_share() -> None:
+    embedded = torch.randn(4, 3)
+    hard = torch.tensor([0, 0, 1, 1])
+    rows = functional.one_hot(hard, 2).float()
+    loss = supervised_contrastive(0.1)
+    torch.testing.assert_close(loss.function({"logits": embedded}, rows), loss.function({"logits": embedded}, hard))
+
+
+def test_a_head_that_does_more_than_its_last_layer_is_refused() -> None:
+    gave = torch.randn(2, 3)
+    require_plain({"logits": gave}, gave)
+    with pytest.raises(RecipeError, match="not those of the last layer"):
+        require_plain({"logits": gave + 1}, gave)
+
+
+def test_a_fitted_run_says_so_in_its_plan(stage: Stage, output: Path) -> None:
+    prepared = _prepared(stage, output, "strategy={name: logistic}")
+    assert any("fitted" in note for note in prepared.plan.notes)
+    assert prepared.plan.steps == 1
+    assert prepared.recipe.model.head == "mean"
+    assert prepared.plan.phases[-1]["objective"] == "closed-form"
