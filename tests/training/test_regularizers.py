@@ -332,3 +332,22 @@ def test_true_stands_for_the_usual_value_and_false_for_nothing(stage: Stage, tmp
     asked = stage.recipe(tmp_path, "training.regularization={mixout: true, reinit: true, r_drop: false}")
     found = asked.training.regularization
     assert (found.mixout, found.reinit, found.r_drop, found.l2_sp) == (0.7, 1, None, None)
+
+
+@pytest.mark.parametrize(("family", "auto"), [("gpt2", "Sequence"), ("swin", "Image"), ("resnet", "Image")])
+def test_every_matrix_of_the_top_block_begins_again_as_the_family_has_it(
+    tmp_path: Path, family: str, auto: str
+) -> None:
+    from regraft.pretrained import begun_again, load
+    from regraft.recipe import ModelOptions
+    from regraft.testing import tiny_model
+
+    tiny_model(tmp_path / "m", family=family)
+    options = ModelOptions(name=str(tmp_path / "m"))
+    opened = load(options, f"AutoModelFor{auto}Classification", {"num_labels": 2, "id2label": {0: "a", 1: "b"}}, seed=0)
+    for value in opened.model.parameters():
+        nn.init.uniform_(value, 5, 6)  # as far from any beginning as can be told
+    again = begun_again(opened, 1, [frozenset(opened.anatomy.parameters)], seed=0)
+    parameters = _weights(again.model)
+    assert all(float(parameters[name].abs().max()) < 5 for name in again.anatomy.blocks[-1])
+    assert all(float(parameters[name].min()) >= 5 for name in again.anatomy.stem)
