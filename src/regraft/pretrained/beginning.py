@@ -54,7 +54,7 @@ def _begin_again(model: nn.Module, path: str) -> None:
         RecipeError: it leaves a matrix as it was that is not all one number.
     """
     block = model.get_submodule(path)
-    before = {name: value for name, value in block.named_parameters() if value.ndim >= 2 and value.unique().numel() > 1}
+    before = {name: value for name, value in block.named_parameters() if value.ndim >= 2 and value.min() < value.max()}
     own: dict[int, nn.Parameter] = {}
     for module in block.modules():
         for name, value in module.named_parameters(recurse=False):
