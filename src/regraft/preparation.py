@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from regraft.pretrained import Pretrained
 from regraft.recipe import AugmentationOptions, ModelOptions, Recipe, StrategyOptions, TaskOptions
 from regraft.strategies import Phase, Strategy, make_strategy, phases, require_kind, strategy_class
 from regraft.tasks import Answers, Loss, Task, make_task
-from regraft.training import Device, Rows, choose_device, total_steps
+from regraft.training import Device, Fit, Rows, choose_device, relative_gradients, total_steps
 
 _TRIED = 4  # examples on which is tried what a task asks beyond a plain pass
 _FEW = 100  # test rows below which the plan says how little they tell apart
@@ -82,6 +83,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
         model, pace = _looked_at(model, task, answers, rows, loss)
         task.prove(model.model, rows.encoded[:_TRIED], answers, model.processor)
     poll()
+    strategy = strategy.settled(partial(looked, model, task, answers, rows, loss, seed=recipe.seed))
     model, chosen = phased(model, strategy, recipe, epochs=epochs)
     rows, augmentation = augmented(rows, task, recipe, epochs=sum(phase.epochs for phase in chosen))
     device = choose_device(recipe.training.precision, model=model.model)
@@ -90,6 +92,18 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     resolved = _resolved(recipe, task, strategy, device, epochs, augmentation)
     plan = _plan(resolved, task, splits, model, chosen, loss, device, rows)
     return Prepared(resolved, task, splits, answers, model, chosen, loss, device, rows, primary, plan, pace)
+
+
+def looked(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss: Loss, *, seed: int) -> dict[str, float]:
+    """How strongly the task pulls each part of the model: see ``relative_gradients``."""
+    return relative_gradients(model, task, answers, rows, loss, fit=fit_of(answers, seed=seed))
+
+
+def fit_of(answers: Answers, *, seed: int) -> Fit | None:
+    """How the last layer is fitted, as a linear probe is; None where an example has no single answer."""
+    if answers.kind not in evaluation.PROBED:
+        return None
+    return partial(evaluation.linear_readout, answers.kind, seed=seed, classes=answers.width)
 
 
 def phased(model: Pretrained, strategy: Strategy, recipe: Recipe, *, epochs: int) -> tuple[Pretrained, list[Phase]]:

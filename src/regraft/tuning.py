@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,10 @@ from regraft.errors import Interrupted, RecipeError, TrainingError
 from regraft.fingerprint import digest, tensors_sha256
 from regraft.frozen import Execution, Tap, store_root
 from regraft.planning.usage import peak_memory, reset_peak, seconds_by_part
-from regraft.preparation import Prepared, make_rows, prepare
+from regraft.preparation import Prepared, fit_of, make_rows, prepare
 from regraft.recipe import Recipe, read_recipe, to_yaml
 from regraft.run import Run, create_run, read_json, storage, write_durably, write_json, write_text
-from regraft.training import Event, Fit, Loop, Material, Poll, Rows, Verdict, checkpoint, stoppable
+from regraft.training import Event, Loop, Material, Poll, Rows, Verdict, checkpoint, stoppable
 from regraft.tuned import Tuned
 from regraft.version import __version__
 
@@ -204,19 +203,13 @@ def make_loop(
         seed=prepared.recipe.seed,
         device=device,
         execution=Execution(subject, prepared.rows.seen, prepared.recipe.cache, root=store_root()),
-        fit=_fit_of(prepared),
+        fit=fit_of(prepared.answers, seed=prepared.recipe.seed),
         checkpoints=checkpoints,
         wanted=wanted,
         known={} if known is None else known,
         origin={} if checkpoints is None else _origin(prepared),
     )
     return Loop(material, validate=validate, stop=stop)
-
-
-def _fit_of(prepared: Prepared) -> Fit:
-    """How the last layer is fitted where a phase asks for it: as a linear probe is."""
-    kind, classes, seed = prepared.answers.kind, prepared.answers.width, prepared.recipe.seed
-    return partial(evaluation.linear_readout, kind, seed=seed, classes=classes)
 
 
 def make_validator(prepared: Prepared, stop: Poll) -> Callable[[Execution], Verdict] | None:

@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from regraft import evaluation
 from regraft.errors import DataError, NotFiniteError
 from regraft.fingerprint import digest
 from regraft.frozen import Execution
-from regraft.preparation import Prepared, as_read, augmented, default_epochs, model_options, phased, prepare
+from regraft.preparation import Prepared, as_read, augmented, default_epochs, looked, model_options, phased, prepare
 from regraft.recipe import Recipe, StrategyOptions
 from regraft.strategies import make_strategy, require_kind
 from regraft.tasks import make_task
@@ -64,10 +65,12 @@ class Bench:
         shared = {id(value): value for value in opened.model.parameters()}
         model = replace(opened, model=copy.deepcopy(opened.model, shared))
         model = strategy.graft(model, seed=recipe.seed)
+        rows, task, answers = replace(untouched.rows, views=()), untouched.task, untouched.answers
+        rows = as_read(rows, task, answers, model)
+        strategy = strategy.settled(partial(looked, model, task, answers, rows, untouched.loss, seed=recipe.seed))
         model, chosen = phased(model, strategy, recipe, epochs=epochs)
         _own(model.model, frozenset[str]().union(*(phase.trainable for phase in chosen)))
-        plain = as_read(replace(untouched.rows, views=()), untouched.task, untouched.answers, model)
-        rows, _ = augmented(plain, untouched.task, recipe, epochs=sum(phase.epochs for phase in chosen))
+        rows, _ = augmented(rows, task, recipe, epochs=sum(phase.epochs for phase in chosen))
         return replace(untouched, recipe=recipe, pretrained=model, phases=chosen, rows=rows)
 
     def untouched(self, recipe: Recipe) -> Prepared:

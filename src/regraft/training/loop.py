@@ -98,7 +98,7 @@ class Material:
     seed: int
     device: Device
     execution: Execution
-    fit: Fit  # of the last layer, where a phase asks for it
+    fit: Fit | None  # of the last layer, where a phase can ask for it
     checkpoints: Path | None  # their folder; None where nobody will go on with this run
     wanted: Sequence[Tap]  # what else of the training rows is stored where rows are, for later
     known: dict[int, dict[str, Any]]  # how phases are computed, where that was decided in a run of the same kind
@@ -279,6 +279,7 @@ class Loop:
     def _fit(self, phase: Phase) -> Iterator[Event]:
         """Let the last layer be the best there is on what it is given of the training rows."""
         m = self._m
+        assert m.fit is not None, "refused before"
         features, target = self._given()
         weight, bias, penalty = m.fit(features, target)
         put(readout_of(m.model, m.anatomy), weight, bias)
