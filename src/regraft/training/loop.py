@@ -270,8 +270,9 @@ class Loop:
             "max_tokens": options.max_tokens,
             "alike": m.rows.alike,
         }
+        lengths = m.rows.lengths_in(epoch, m.task.inputs)
         cut = [
-            [m.rows.in_epoch(places, epoch) for places in passes(batch, m.rows.lengths, **limits)]
+            [m.rows.in_epoch(places, epoch) for places in passes(batch, lengths, **limits)]
             for batch in batches[self.state.batch :]
         ]
         self._places = iter(cut)
