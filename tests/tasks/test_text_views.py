@@ -248,6 +248,15 @@ def test_what_comes_back_of_two_translators_is_another_wording_and_is_kept(place
     assert words(prepared, prepared.rows.views).count("a superb end") / len(first) == pytest.approx(0.5, abs=0.15)
 
 
+def test_the_recipe_of_a_run_names_translators_so_that_they_are_found_from_everywhere(
+    place: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    resolved = prepare(recipe(place, "classes", {"back_translation": ["marian", "./marian"]})).recipe
+    assert list(resolved.augmentation.own()["back_translation"]) == [str(place / "marian")] * 2
+    assert not own_cache.exists()  # nothing is translated before a view is looked at
+
+
 def test_translators_that_are_none_are_refused(place: Path) -> None:
     with pytest.raises(RecipeError):
         prepare(recipe(place, "classes", {"back_translation": [str(place / "bert"), str(place / "bert")]}))

@@ -7,6 +7,7 @@ cache folder, for the models are slow and runs come again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,12 @@ from regraft.pretrained import model_folder
 from regraft.recipe import ModelOptions
 from regraft.run import cache_root, read_json, write_json
 from regraft.tasks._writing import tidy
+
+
+def spelled_out(name: str) -> str:
+    """The name of a model; of a folder its whole path."""
+    path = os.path.expanduser(name)
+    return os.path.abspath(path) if os.path.isdir(path) else name
 
 
 def require_translators(models: tuple[str, str]) -> None:

@@ -14,7 +14,7 @@ from regraft.device import choose_device
 from regraft.errors import RecipeError
 from regraft.fingerprint import draw
 from regraft.pretrained.masked import MaskedHead, masked_head
-from regraft.tasks._back_translation import back_translated, require_translators
+from regraft.tasks._back_translation import back_translated, require_translators, spelled_out
 from regraft.tasks._contract import Encoded, Plain, Task
 from regraft.tasks._text import TextInputs, parse_text
 from regraft.tasks._views import View, Views
@@ -39,6 +39,11 @@ class TextTask(Task):
         if options.paraphrases is None:
             return ()
         return (Column(_WORDINGS, "aside", parse_wordings, (options.paraphrases,), required=False),)
+
+    def augmentation_of(self, options: Any) -> Any:
+        """The options with the places of models spelled out, so that they are found from every folder."""
+        models = options.back_translation
+        return options if models is None else replace(options, back_translation=tuple(map(spelled_out, models)))
 
     def views(self, plain: Plain, options: Any, *, seed: int, number: int) -> Sequence[Encoded]:
         views = TextViews(plain.encoded, options.settled, seed, number, self, plain)

@@ -111,7 +111,7 @@ class TextGeneration(TextTask, WritingTask):
             raise RecipeError(
                 "augmentation: a conversation has no other wordings", fix="leave paraphrases and back_translation out"
             )
-        return meaning_kept(options)
+        return meaning_kept(super().augmentation_of(options))
 
     def rows(
         self, examples: Sequence[Example], answers: Answers, processor: Any, config: Any

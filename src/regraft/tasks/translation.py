@@ -74,7 +74,7 @@ class Translation(TextTask, WritingTask):
         Raises:
             RecipeError: words would go that are to be translated.
         """
-        return meaning_kept(options)
+        return meaning_kept(super().augmentation_of(options))
 
     def asked(self, model: Any, encoded: Sequence[Encoded], processor: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
         inputs = self.inputs.collate([read_of(row) for row in encoded], processor)
