@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from regraft import evaluation, extensions, pretrained
-from regraft.data import BadRow, Example, Splits, load_splits
+from regraft.data import BadRow, Column, Example, Splits, load_splits
 from regraft.data.table import read_header
 from regraft.device import keep_freed_memory, require_memory
 from regraft.errors import DataError, RecipeError
@@ -23,7 +23,7 @@ from regraft.planning import Plan, parts_of
 from regraft.pretrained import Pretrained
 from regraft.recipe import AugmentationOptions, ModelOptions, Recipe, StrategyOptions, TaskOptions
 from regraft.strategies import Phase, Strategy, make_strategy, phases, require_kind, strategy_class
-from regraft.tasks import Answers, Loss, Task, make_task
+from regraft.tasks import Answers, Loss, Plain, Task, make_task
 from regraft.training import Device, Fit, Rows, choose_device, relative_gradients, total_steps
 
 _TRIED = 4  # examples on which is tried what a task asks beyond a plain pass
@@ -85,7 +85,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     poll()
     strategy = strategy.settled(partial(looked, model, task, answers, rows, loss, seed=recipe.seed))
     model, chosen = phased(model, strategy, recipe, epochs=epochs)
-    rows, augmentation = augmented(rows, task, recipe, epochs=sum(phase.epochs for phase in chosen))
+    rows, augmentation = augmented(rows, task, recipe, answers, model, epochs=sum(phase.epochs for phase in chosen))
     device = choose_device(recipe.training.precision, model=model.model)
     if device.device.type == "cpu":
         keep_freed_memory()
@@ -130,7 +130,9 @@ def read_data(recipe: Recipe, task: Task) -> tuple[Splits, Answers]:
         RecipeError, DataError: a row, a column or a side is missing or does not fit.
     """
     columns = task.columns(label_separator=recipe.data.label_separator)
-    splits = load_splits(recipe.data, columns, seed=recipe.seed, stratify=task.targets.stratified)
+    beside = task.beside(_asked_augmentation(task, recipe))
+    splits = load_splits(recipe.data, (*beside, *columns), seed=recipe.seed, stratify=task.targets.stratified)
+    _require_beside(beside, splits)
     answers = task.targets.learn(splits.train)
     splits = _only_fitting(splits, task, answers, recipe.data.on_bad_rows)
     if not splits.test:
@@ -212,7 +214,9 @@ def _training(model: torch.nn.Module) -> Iterator[None]:
         model.eval()
 
 
-def augmented(rows: Rows, task: Task, recipe: Recipe, *, epochs: int) -> tuple[Rows, dict[str, Any]]:
+def augmented(
+    rows: Rows, task: Task, recipe: Recipe, answers: Answers, model: Pretrained, *, epochs: int
+) -> tuple[Rows, dict[str, Any]]:
     """The training rows with their augmented views, and the options of the augmentation spelled out.
 
     Where no number of views is asked for, every epoch has one of its own.
@@ -220,19 +224,46 @@ def augmented(rows: Rows, task: Task, recipe: Recipe, *, epochs: int) -> tuple[R
     Raises:
         RecipeError: the task has no augmentation, or no such option.
     """
-    asked = recipe.augmentation.own()
-    if task.augmentation is None:
-        if asked:
-            raise RecipeError(
-                f"augmentation: {recipe.task.name} has none", fix="leave augmentation out; images and sounds have it"
-            )
+    options = _asked_augmentation(task, recipe)
+    if options is None:
         return rows, {}
-    options = task.augmentation_of(extensions.build("augmentation", task.augmentation, asked))
+    options = task.augmentation_of(options)
     if options.off:
         return rows, _options(options)
     number = min(options.views or epochs, epochs)
-    views = task.views(rows.encoded, rows.values, options, seed=recipe.seed, number=number)
+    plain = Plain(rows.examples, rows.encoded, rows.values, answers, model)
+    views = task.views(plain, options, seed=recipe.seed, number=number)
     return replace(rows, views=views), _options(options)
+
+
+def _asked_augmentation(task: Task, recipe: Recipe) -> Any:
+    """The options of the augmentation; None where the task has none.
+
+    Raises:
+        RecipeError: the task has no augmentation, or no such option.
+    """
+    asked = recipe.augmentation.own()
+    if task.augmentation is not None:
+        return extensions.build("augmentation", task.augmentation, asked)
+    if asked:
+        raise RecipeError(
+            f"augmentation: {recipe.task.name} has none", fix="leave augmentation out; what is read has it, not voices"
+        )
+    return None
+
+
+def _require_beside(columns: Sequence[Column], splits: Splits) -> None:
+    """See that the training table has the columns that the augmentation reads besides.
+
+    Raises:
+        RecipeError: it has not.
+    """
+    for column in columns:
+        if column.name not in splits.columns:
+            raise RecipeError(
+                f"{column.name} = {column.synonyms[0]!r} is no column of the training table that is left for it",
+                fix="name the column that holds them",
+            )
 
 
 def _primary(recipe: Recipe, task: Task, answers: Answers) -> str:

@@ -274,15 +274,23 @@ def _conclude(prepared: Prepared, run: Run, stop: Poll) -> Generator[Event, None
 
 
 def _show_views(prepared: Prepared, run: Run) -> None:
-    """A picture of some training examples in their views: an example a row."""
+    """A picture of some training examples in their views, an example a row; of texts, their words."""
     rows = prepared.rows
-    if not rows.views or run.augmented.exists():
+    if not rows.views or run.augmented.exists() or run.augmented_texts.exists():
         return
     views, examples = range(min(_VIEWS_SHOWN, rows.number_of_views)), range(min(_EXAMPLES_SHOWN, len(rows.encoded)))
     places = [view * len(rows.encoded) + place for place in examples for view in views]
     shown, _ = rows.at(places)
+    processor = prepared.pretrained.processor
+    words = prepared.task.texts(shown, processor)
+    if words is not None:
+        plain = prepared.task.texts(rows.encoded[: len(examples)], processor) or []
+        each = [words[first : first + len(views)] for first in range(0, len(words), len(views))]
+        told = [{"text": text, "views": views} for text, views in zip(plain, each, strict=True)]
+        write_json(run.augmented_texts, {"examples": told})
+        return
     columns = len(views) * max(1, _VIEWS_SHOWN // len(views))
-    content = prepared.task.sheet(shown, prepared.answers, prepared.pretrained.processor, columns=columns)
+    content = prepared.task.sheet(shown, prepared.answers, processor, columns=columns)
     with storage(run.augmented):
         write_durably(run.augmented, content)
 
@@ -381,7 +389,7 @@ def _origin(prepared: Prepared) -> dict[str, str]:
         del values["training"][harmless]
     values["cache"] = values["cache"]["dtype"]  # whether there is a store, and how large, changes no bit
     sides = (prepared.splits.train, prepared.splits.validation)
-    data = [[[example.id, example.target] for example in side] for side in sides]
+    data = [[example.known for example in side] for side in sides]
     return {
         "recipe": digest(values),
         "data": digest([data, prepared.rows.lengths]),

@@ -70,7 +70,8 @@ class Bench:
         strategy = strategy.settled(partial(looked, model, task, answers, rows, untouched.loss, seed=recipe.seed))
         model, chosen = phased(model, strategy, recipe, epochs=epochs)
         _own(model.model, frozenset[str]().union(*(phase.trainable for phase in chosen)))
-        rows, _ = augmented(rows, task, recipe, epochs=sum(phase.epochs for phase in chosen))
+        epochs = sum(phase.epochs for phase in chosen)
+        rows, _ = augmented(rows, task, recipe, answers, model, epochs=epochs)
         return replace(untouched, recipe=recipe, pretrained=model, phases=chosen, rows=rows)
 
     def untouched(self, recipe: Recipe) -> Prepared:
@@ -159,7 +160,7 @@ def run_trial(bench: Bench, recipe: Recipe, stop: Poll) -> Finding:
 def data_digest(prepared: Prepared) -> str:
     """The hash of what is learned from and scored on: a sweep that goes on must find the same."""
     sides = (prepared.splits.train, prepared.splits.validation)
-    return digest([[[example.id, example.target] for example in side] for side in sides])
+    return digest([[example.known for example in side] for side in sides])
 
 
 class _Watched:

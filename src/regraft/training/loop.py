@@ -293,7 +293,8 @@ class Loop:
         """What the last layer is given of every training row in all views, [n, features], and what is right of it."""
         m = self._m
         count = len(m.rows.seen)
-        lengths = [m.rows.lengths[place % len(m.rows.lengths)] for place in range(count)]
+        views = range(m.rows.number_of_views)
+        lengths = [length for view in views for length in m.rows.lengths_in(view, m.task.inputs)]
         cut = list(passes(range(count), lengths, max_tokens=m.options.max_tokens, accumulation=1, alike=m.rows.alike))
         order = [place for members in cut for place in members]
         features, target = [], []
@@ -321,8 +322,9 @@ class Loop:
             "max_tokens": options.max_tokens,
             "alike": m.rows.alike,
         }
+        lengths = m.rows.lengths_in(epoch, m.task.inputs)
         cut = [
-            [m.rows.in_epoch(places, epoch) for places in passes(batch, m.rows.lengths, **limits)]
+            [m.rows.in_epoch(places, epoch) for places in passes(batch, lengths, **limits)]
             for batch in batches[self.state.batch :]
         ]
         self._places = iter(cut)
