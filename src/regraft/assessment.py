@@ -26,8 +26,6 @@ from regraft.tasks import Encoded
 from regraft.training import Poll
 from regraft.tuned import Tuned
 
-PROBED = ("classes", "labels", "numbers")  # kinds of answers that a linear probe can give
-
 
 def evaluate(
     model: str | Path, *, data: str | None = None, overrides: Sequence[str] = (), predictions: Path | None = None
@@ -154,7 +152,7 @@ def score_baselines(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.floa
     others, what a linear probe makes of its features, where the task has one answer an example.
     """
     kind, classes = prepared.answers.kind, prepared.answers.width
-    if kind not in PROBED:
+    if kind not in evaluation.PROBED:
         return _untrained(prepared, poll)
     untouched = _untouched(prepared)
     test = make_rows(prepared.splits.test, prepared.task, prepared.answers, untouched.pretrained)
@@ -196,7 +194,7 @@ def _untouched(prepared: Prepared) -> Prepared:
 
 def wanted_taps(prepared: Prepared) -> list[Tap]:
     """What the baselines will ask of the training examples, as they are: nothing that an augmented view could give."""
-    probed = prepared.recipe.evaluation.baselines and prepared.answers.kind in PROBED
+    probed = prepared.recipe.evaluation.baselines and prepared.answers.kind in evaluation.PROBED
     return [probe_tap(prepared.subject())] if probed and not prepared.rows.views else []
 
 

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from regraft import evaluation, extensions, pretrained
-from regraft.data import BadRow, Example, Splits, load_splits
+from regraft.data import BadRow, Column, Example, Splits, load_splits
 from regraft.data.table import read_header
 from regraft.device import keep_freed_memory, require_memory
 from regraft.errors import DataError, RecipeError
@@ -22,8 +23,18 @@ from regraft.planning import Plan, parts_of
 from regraft.pretrained import Pretrained
 from regraft.recipe import AugmentationOptions, ModelOptions, Recipe, StrategyOptions, TaskOptions
 from regraft.strategies import Phase, Strategy, make_strategy, phases, require_kind, strategy_class
-from regraft.tasks import Answers, Loss, Task, make_task
-from regraft.training import Device, Rows, choose_device, remarks, require_fitting, require_mixed, total_steps
+from regraft.tasks import Answers, Loss, Plain, Task, make_task
+from regraft.training import (
+    Device,
+    Fit,
+    Rows,
+    choose_device,
+    relative_gradients,
+    remarks,
+    require_fitting,
+    require_mixed,
+    total_steps,
+)
 
 _TRIED = 4  # examples on which is tried what a task asks beyond a plain pass
 _FEW = 100  # test rows below which the plan says how little they tell apart
@@ -82,15 +93,28 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
         model, pace = _looked_at(model, task, answers, rows, loss)
         task.prove(model.model, rows.encoded[:_TRIED], answers, model.processor)
     poll()
+    strategy = strategy.settled(partial(looked, model, task, answers, rows, loss, seed=recipe.seed))
     model, chosen = phased(model, strategy, recipe, epochs=epochs)
     require_regularization(recipe, task, answers, model, chosen, rows, validation=bool(splits.validation))
-    rows, augmentation = augmented(rows, task, recipe, epochs=sum(phase.epochs for phase in chosen))
+    rows, augmentation = augmented(rows, task, recipe, answers, model, epochs=sum(phase.epochs for phase in chosen))
     device = choose_device(recipe.training.precision, model=model.model)
     if device.device.type == "cpu":
         keep_freed_memory()
     resolved = _resolved(recipe, task, strategy, device, epochs, augmentation)
     plan = _plan(resolved, task, splits, model, chosen, loss, device, rows)
     return Prepared(resolved, task, splits, answers, model, chosen, loss, device, rows, primary, plan, pace)
+
+
+def looked(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss: Loss, *, seed: int) -> dict[str, float]:
+    """How strongly the task pulls each part of the model: see ``relative_gradients``."""
+    return relative_gradients(model, task, answers, rows, loss, fit=fit_of(answers, seed=seed))
+
+
+def fit_of(answers: Answers, *, seed: int) -> Fit | None:
+    """How the last layer is fitted, as a linear probe is; None where an example has no single answer."""
+    if answers.kind not in evaluation.PROBED:
+        return None
+    return partial(evaluation.linear_readout, answers.kind, seed=seed, classes=answers.width)
 
 
 def phased(model: Pretrained, strategy: Strategy, recipe: Recipe, *, epochs: int) -> tuple[Pretrained, list[Phase]]:
@@ -146,7 +170,9 @@ def read_data(recipe: Recipe, task: Task) -> tuple[Splits, Answers]:
         RecipeError, DataError: a row, a column or a side is missing or does not fit.
     """
     columns = task.columns(label_separator=recipe.data.label_separator)
-    splits = load_splits(recipe.data, columns, seed=recipe.seed, stratify=task.targets.stratified)
+    beside = task.beside(_asked_augmentation(task, recipe))
+    splits = load_splits(recipe.data, (*beside, *columns), seed=recipe.seed, stratify=task.targets.stratified)
+    _require_beside(beside, splits)
     answers = task.targets.learn(splits.train)
     splits = _only_fitting(splits, task, answers, recipe.data.on_bad_rows)
     if not splits.test:
@@ -228,7 +254,9 @@ def _training(model: torch.nn.Module) -> Iterator[None]:
         model.eval()
 
 
-def augmented(rows: Rows, task: Task, recipe: Recipe, *, epochs: int) -> tuple[Rows, dict[str, Any]]:
+def augmented(
+    rows: Rows, task: Task, recipe: Recipe, answers: Answers, model: Pretrained, *, epochs: int
+) -> tuple[Rows, dict[str, Any]]:
     """The training rows with their augmented views, and the options of the augmentation spelled out.
 
     Where no number of views is asked for, every epoch has one of its own.
@@ -236,19 +264,46 @@ def augmented(rows: Rows, task: Task, recipe: Recipe, *, epochs: int) -> tuple[R
     Raises:
         RecipeError: the task has no augmentation, or no such option.
     """
-    asked = recipe.augmentation.own()
-    if task.augmentation is None:
-        if asked:
-            raise RecipeError(
-                f"augmentation: {recipe.task.name} has none", fix="leave augmentation out; images and sounds have it"
-            )
+    options = _asked_augmentation(task, recipe)
+    if options is None:
         return rows, {}
-    options = task.augmentation_of(extensions.build("augmentation", task.augmentation, asked))
+    options = task.augmentation_of(options)
     if options.off:
         return rows, _options(options)
     number = min(options.views or epochs, epochs)
-    views = task.views(rows.encoded, rows.values, options, seed=recipe.seed, number=number)
+    plain = Plain(rows.examples, rows.encoded, rows.values, answers, model)
+    views = task.views(plain, options, seed=recipe.seed, number=number)
     return replace(rows, views=views), _options(options)
+
+
+def _asked_augmentation(task: Task, recipe: Recipe) -> Any:
+    """The options of the augmentation; None where the task has none.
+
+    Raises:
+        RecipeError: the task has no augmentation, or no such option.
+    """
+    asked = recipe.augmentation.own()
+    if task.augmentation is not None:
+        return extensions.build("augmentation", task.augmentation, asked)
+    if asked:
+        raise RecipeError(
+            f"augmentation: {recipe.task.name} has none", fix="leave augmentation out; what is read has it, not voices"
+        )
+    return None
+
+
+def _require_beside(columns: Sequence[Column], splits: Splits) -> None:
+    """See that the training table has the columns that the augmentation reads besides.
+
+    Raises:
+        RecipeError: it has not.
+    """
+    for column in columns:
+        if column.name not in splits.columns:
+            raise RecipeError(
+                f"{column.name} = {column.synonyms[0]!r} is no column of the training table that is left for it",
+                fix="name the column that holds them",
+            )
 
 
 def _primary(recipe: Recipe, task: Task, answers: Answers) -> str:

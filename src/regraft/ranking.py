@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft import evaluation, pretrained
-from regraft.assessment import PROBED, output_features
+from regraft.assessment import output_features
 from regraft.data import Example
 from regraft.device import require_memory
 from regraft.errors import DataError, RecipeError
@@ -227,7 +227,7 @@ def _read(recipe: Recipe, rows: int) -> _Trial:
     """Samples of the training and the validation rows."""
     task = make_task(recipe.task)
     splits, answers = read_data(recipe, task)
-    if answers.kind not in PROBED:
+    if answers.kind not in evaluation.PROBED:
         raise RecipeError(
             f"{recipe.task.name} has many answers an example; ranking is for those with one",
             fix="rank the models for image-classification of the same pictures, or tune with each",

@@ -58,6 +58,11 @@ class Run:
         return self.folder / "augmented.png"
 
     @property
+    def augmented_texts(self) -> Path:
+        """The same of texts, in words."""
+        return self.folder / "augmented.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,10 @@ from regraft.errors import Interrupted, RecipeError, TrainingError
 from regraft.fingerprint import digest, tensors_sha256
 from regraft.frozen import Execution, Tap, store_root
 from regraft.planning.usage import peak_memory, reset_peak, seconds_by_part
-from regraft.preparation import Prepared, make_rows, prepare
+from regraft.preparation import Prepared, fit_of, make_rows, prepare
 from regraft.recipe import Recipe, TrainingOptions, read_recipe, to_yaml
 from regraft.run import Run, create_run, read_json, storage, write_durably, write_json, write_text
-from regraft.training import Event, Fit, Loop, Material, Poll, Rows, Verdict, checkpoint, stoppable
+from regraft.training import Event, Loop, Material, Poll, Rows, Verdict, checkpoint, stoppable
 from regraft.tuned import Tuned
 from regraft.version import __version__
 
@@ -206,19 +205,13 @@ def make_loop(
         seed=prepared.recipe.seed,
         device=device,
         execution=Execution(subject, prepared.rows.seen, prepared.recipe.cache, root=store_root()),
-        fit=_fit_of(prepared),
+        fit=fit_of(prepared.answers, seed=prepared.recipe.seed),
         checkpoints=checkpoints,
         wanted=wanted,
         known={} if known is None else known,
         origin={} if checkpoints is None else _origin(prepared),
     )
     return Loop(material, validate=validate, stop=stop)
-
-
-def _fit_of(prepared: Prepared) -> Fit:
-    """How the last layer is fitted where a phase asks for it: as a linear probe is."""
-    kind, classes, seed = prepared.answers.kind, prepared.answers.width, prepared.recipe.seed
-    return partial(evaluation.linear_readout, kind, seed=seed, classes=classes)
 
 
 def make_validator(prepared: Prepared, stop: Poll) -> Callable[[Execution], Verdict] | None:
@@ -283,15 +276,23 @@ def _conclude(prepared: Prepared, run: Run, stop: Poll) -> Generator[Event, None
 
 
 def _show_views(prepared: Prepared, run: Run) -> None:
-    """A picture of some training examples in their views: an example a row."""
+    """A picture of some training examples in their views, an example a row; of texts, their words."""
     rows = prepared.rows
-    if not rows.views or run.augmented.exists():
+    if not rows.views or run.augmented.exists() or run.augmented_texts.exists():
         return
     views, examples = range(min(_VIEWS_SHOWN, rows.number_of_views)), range(min(_EXAMPLES_SHOWN, len(rows.encoded)))
     places = [view * len(rows.encoded) + place for place in examples for view in views]
     shown, _ = rows.at(places)
+    processor = prepared.pretrained.processor
+    words = prepared.task.texts(shown, processor)
+    if words is not None:
+        plain = prepared.task.texts(rows.encoded[: len(examples)], processor) or []
+        each = [words[first : first + len(views)] for first in range(0, len(words), len(views))]
+        told = [{"text": text, "views": views} for text, views in zip(plain, each, strict=True)]
+        write_json(run.augmented_texts, {"examples": told})
+        return
     columns = len(views) * max(1, _VIEWS_SHOWN // len(views))
-    content = prepared.task.sheet(shown, prepared.answers, prepared.pretrained.processor, columns=columns)
+    content = prepared.task.sheet(shown, prepared.answers, processor, columns=columns)
     with storage(run.augmented):
         write_durably(run.augmented, content)
 
@@ -393,7 +394,7 @@ def _origin(prepared: Prepared) -> dict[str, str]:
             del values["training"][later]
     values["cache"] = values["cache"]["dtype"]  # whether there is a store, and how large, changes no bit
     sides = (prepared.splits.train, prepared.splits.validation)
-    data = [[[example.id, example.target] for example in side] for side in sides]
+    data = [[example.known for example in side] for side in sides]
     return {
         "recipe": digest(values),
         "data": digest([data, prepared.rows.lengths]),

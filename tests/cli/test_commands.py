@@ -156,6 +156,9 @@ def test_init_prints_the_schema_with_the_options_of_tasks_and_strategies(command
     schema = json.loads(command("init", "--schema").out)
     assert "n" in schema["$defs"]["StrategyOptions"]["properties"]
     assert "focal_gamma" in schema["$defs"]["TaskOptions"]["properties"]
+    ways = schema["$defs"]["AugmentationOptions"]["properties"]
+    assert {word for way in ways["policy"]["anyOf"] for word in way["enum"]} >= {"trivial", "rand", "strong"}
+    assert {"typos", "mosaic", "time_masks"} <= set(ways)
 
 
 def test_predict_reads_a_file_as_the_run_read_its_table(command, place, tmp_path):
@@ -188,7 +191,8 @@ def test_init_writes_the_options_of_task_and_strategies(command, tmp_path):
     command("init", tmp_path / "r.yaml")
     written = (tmp_path / "r.yaml").read_text()
     assert all(
-        key in written for key in ("learning_rate:", "layer_decay:", "max_length:", "name: top-layers", "cosine")
+        key in written
+        for key in ("learning_rate:", "layer_decay:", "max_length:", "name: top-layers", "cosine", "typos:")
     )
 
 

@@ -39,7 +39,8 @@ _TABLES = {
 # Strategies that change few numbers: one table of each task but speech, which takes long, and a few families show what
 # they do. The others are tried on every table and every family of texts.
 _VIRTUAL = ("prompt-tuning", "prefix-tuning", "p-tuning")
-_SLIGHT = ("bitfit", "norm-tuning", "adapter", *_VIRTUAL, "logistic", "contrastive")
+_SLIGHT = ("bitfit", "norm-tuning", "adapter", *_VIRTUAL, "logistic", "contrastive", "gradual-unfreezing", "surgical")
+_PHASED = ("probe-then-tune", "gradual-unfreezing")
 _SHOWN = ("bert", "gpt2", "llama")
 _SPEECH = {"audio": ("speech",)}
 _SOUNDS = {"label": ("classes",), "text": ("transcripts",)}
@@ -185,9 +186,9 @@ CELLS = list(dict.fromkeys([*BY_TASK, *BY_FAMILY, *BY_HEAD]))
 
 
 def _split(cell: Cell) -> dict[str, float]:
-    """Without validation rows where there are two phases: the best weights may be those of the first."""
-    then = "then" in cell.strategy
-    return {"train": 0.8, "validation": 0.0 if then else 0.1, "test": 0.2 if then else 0.1}
+    """Without validation rows where there are several phases: the best weights may be those of the first."""
+    phased = cell.strategy in _PHASED
+    return {"train": 0.8, "validation": 0.0 if phased else 0.1, "test": 0.2 if phased else 0.1}
 
 
 class Runs:
@@ -218,7 +219,7 @@ class Runs:
 
     def recipe(self, cell: Cell, *overrides: str) -> Recipe:
         """A recipe that takes a fraction of a second; overrides are as on the command line."""
-        options = {"n": 1} if cell.strategy == "top-layers" else {}
+        options = {"n": 1} if cell.strategy in ("top-layers", "surgical") else {}
         varied = {"augmentation": {"policy": "light", "geometry": cell.table != "numbers"}} if cell.of_images else {}
         varied = {"augmentation": "light"} if cell.of_sounds else varied
         return make_recipe(
@@ -227,7 +228,7 @@ class Runs:
                 "data": {"train": str(self.table(cell)), "split": _split(cell)},
                 "model": {"name": str(self.model(cell.family)), "head": cell.head},
                 "strategy": {"name": cell.strategy, **options},
-                "training": {"epochs": 2 if "then" in cell.strategy else 1, "batch_size": 8, "precision": "fp32"},
+                "training": {"epochs": 2 if cell.strategy in _PHASED else 1, "batch_size": 8, "precision": "fp32"},
                 **varied,
                 "evaluation": {"baselines": False, "resamples": 100},
                 "output": str(self.folder / "runs"),

@@ -57,6 +57,7 @@ def _phases(
     **options: Any,
 ) -> list[Phase]:
     strategy = make_strategy(StrategyOptions(name=name, **options), head_rate=head_rate)
+    strategy = strategy.settled(lambda: {f"blocks[{n}]": 1.0 for n in range(DEPTH)})
     return phases(strategy, anatomy or _anatomy(), epochs=3, freeze=freeze, train=train)
 
 
@@ -274,3 +275,46 @@ def test_after_a_probe_everything_trains_at_its_own_rate() -> None:
     assert {group.learning_rate for group in first.groups} == {1e-2}
     assert {group.learning_rate for group in second.groups} == {1e-5}
     assert first.trainable < second.trainable == frozenset(PLACES)
+
+
+def test_what_thaws_thaws_from_the_top_an_epoch_at_a_time() -> None:
+    found = [{PLACES[name] for name in phase.trainable} for phase in _phases("gradual-unfreezing")]
+    assert found[0] == {*HEAD, "pooler.dense.weight"}
+    assert {place.split(".")[1] for place in found[1] - found[0]} == {"2", "3"}
+    assert found[2] == set(PLACES.values())
+    assert found[0] < found[1] < found[2]
+
+
+def test_nothing_thaws_within_one_epoch() -> None:
+    strategy = make_strategy(StrategyOptions(name="gradual-unfreezing"))
+    with pytest.raises(RecipeError, match="everything would train at once"):
+        phases(strategy, _anatomy(), epochs=1)
+
+
+def test_the_blocks_that_are_pulled_most_are_chosen() -> None:
+    pull = {"embeddings": 9.0, "blocks[0]": 0.1, "blocks[1]": 0.5, "blocks[2]": 0.2, "blocks[3]": 0.4, "head": 7.0}
+    strategy = make_strategy(StrategyOptions(name="surgical", n=2)).settled(lambda: pull)
+    (phase,) = phases(strategy, _anatomy(), epochs=1)
+    assert {PLACES[name].split(".")[1] for name in phase.trainable} == {"1", "3", "classifier"}
+    again = make_strategy(StrategyOptions(name="surgical", blocks=[0])).settled(lambda: pull)
+    assert {PLACES[n].split(".")[1] for n in phases(again, _anatomy(), epochs=1)[0].trainable} == {"0", "classifier"}
+
+
+@pytest.mark.parametrize(("option", "value"), [("n", 5), ("blocks", [4]), ("blocks", [])])
+def test_blocks_that_are_not_there_are_refused(option: str, value: Any) -> None:
+    pull = {f"blocks[{n}]": 1.0 for n in range(DEPTH)}
+    with pytest.raises(RecipeError, match=f"strategy.{option}"):
+        phases(
+            make_strategy(StrategyOptions(name="surgical", **{option: value})).settled(lambda: pull),
+            _anatomy(),
+            epochs=1,
+        )
+
+
+@pytest.mark.parametrize(
+    ("pull", "decay"), [([1, 2, 4, 8], 0.5), ([1, 1.25, 1.5625, 1.953125], 0.8), ([4, 3, 2, 1], 1.0)]
+)
+def test_rates_fall_as_relative_gradients_do(pull: list[float], decay: float) -> None:
+    look = {f"blocks[{n}]": value for n, value in enumerate(pull)}
+    settled = make_strategy(StrategyOptions(name="full", layer_decay="auto")).settled(lambda: look)
+    assert settled.layer_decay == decay  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from regraft.errors import DataError, RecipeError
 from regraft.preparation import make_rows
 from regraft.pretrained.hearing import speller
 from regraft.recipe import ModelOptions, TaskOptions
+from regraft.tasks import Plain
 from regraft.tasks._ctc import BLANK, SPACE, ctc, spelled
 from regraft.tasks._sounds import cut_at_pauses, ear_of
 from regraft.tasks._writing import IGNORED
@@ -217,9 +218,11 @@ def test_a_sound_may_be_given_by_path_or_by_samples(place: Path) -> None:
 @pytest.mark.parametrize("family", ["whisper", "wav2vec2, masked"])
 def test_a_view_is_a_pure_function_of_seed_number_and_sound(family: str, place: Path) -> None:
     prepared = prepare(recipe(place, family, augmentation={"policy": "strong"}))
-    task, encoded, values = prepared.task, prepared.rows.encoded, prepared.rows.values
+    task, rows = prepared.task, prepared.rows
+    encoded = rows.encoded
+    plain = Plain(rows.examples, encoded, rows.values, prepared.answers, prepared.pretrained)
     options = SoundAugmentation(policy="strong")
-    views, again, other = (task.views(encoded, values, options, seed=seed, number=2) for seed in (0, 0, 1))
+    views, again, other = (task.views(plain, options, seed=seed, number=2) for seed in (0, 0, 1))
     heard = [task.inputs.collate([rows[3]], prepared.pretrained.processor) for rows in (views, again, other)]
     name = next(iter(heard[0]))
     assert torch.equal(heard[0][name], heard[1][name])

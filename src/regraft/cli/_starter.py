@@ -54,12 +54,7 @@ def recipe_schema() -> dict[str, Any]:
             found = extensions.schema(extensions.find(room, name, kind))
             for key, value in found.get("properties", {}).items():
                 options["properties"].setdefault(key, value)
-    for name in extensions.names("tasks"):
-        of_task = extensions.find("tasks", name, Task).augmentation  # type: ignore[type-abstract]
-        if of_task is not None:
-            whole["$defs"]["AugmentationOptions"].setdefault("properties", {}).update(
-                extensions.schema(of_task).get("properties", {})
-            )
+    whole["$defs"]["AugmentationOptions"]["properties"] = _ways_to_vary()
     for field, section in (
         ("augmentation", "AugmentationOptions"),
         ("task", "TaskOptions"),
@@ -73,6 +68,17 @@ def recipe_schema() -> dict[str, Any]:
             "description": description,
         }
     return whole
+
+
+def _ways_to_vary() -> dict[str, Any]:
+    """What each option of the augmentation may be: it may mean something to several tasks, and not the same."""
+    found: dict[str, list[Any]] = {}
+    for name in extensions.names("tasks"):
+        of_task = extensions.find("tasks", name, Task).augmentation  # type: ignore[type-abstract]
+        for key, value in ({} if of_task is None else extensions.schema(of_task)["properties"]).items():
+            if value not in found.setdefault(key, []):
+                found[key].append(value)
+    return {key: ways[0] if len(ways) == 1 else {"anyOf": ways} for key, ways in found.items()}
 
 
 def _options(made: Any) -> dict[str, Any]:

@@ -14,13 +14,14 @@ class Column:
 
     ``parse`` turns a cell (text from a csv; text, number, list or None from jsonl and parquet) into the value
     the task works with, or raises ValueError with what is wrong, for example ``ValueError("is empty")``.
+    What stands ``aside`` is neither asked about nor answered: it is for training alone.
 
     Where ``opens`` is given, ``parse`` gives the path of a file inside the data folder, and ``opens`` looks at the
     whole of that file and gives the value, or raises ValueError. It is called from several threads.
     """
 
     name: str
-    role: Literal["input", "target"]
+    role: Literal["input", "target", "aside"]
     parse: Callable[[Any], Any]
     synonyms: tuple[str, ...] = ()
     required: bool = True
@@ -31,8 +32,8 @@ class Column:
 class Example:
     """A row: inputs, target, the group it belongs to, and where it came from.
 
-    ``id`` is the hash of the inputs alone: two rows with equal inputs have equal ids, whatever their labels. Of an
-    input that is a file it is the content that counts.
+    ``id`` is the hash of the inputs alone: two rows with equal inputs have equal ids, whatever their labels and what
+    stands aside. Of an input that is a file it is the content that counts.
     ``row`` is the line of a text file on which the row starts, or the number of a parquet row, both counted
     from 1.
     """
@@ -43,6 +44,12 @@ class Example:
     group: str | None
     file: str
     row: int
+    aside: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def known(self) -> list[Any]:
+        """All that is learned from, to be hashed."""
+        return [self.id, self.target, *([self.aside] if self.aside else [])]
 
 
 @dataclass(frozen=True)

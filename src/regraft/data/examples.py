@@ -154,6 +154,7 @@ def _example(
         return row
     file = os.path.join(source.file, row.values[source.media.column]) if source.is_folder else source.file
     inputs: dict[str, Any] = {}
+    aside: dict[str, Any] = {}
     target = None
     for column in columns:
         cell = row.values[mapping[column.name]]
@@ -165,10 +166,12 @@ def _example(
             return BadRow(file, row.row, mapping[column.name], str(error)[:_LONGEST_REASON])
         if column.role == "input":
             inputs[column.name] = value
+        elif column.role == "aside":
+            aside[column.name] = value
         else:
             target = value
     belongs = _group(row.values[group]) if group is not None else None
-    return Example(example_id(inputs), inputs, target, belongs, file, row.row)
+    return Example(example_id(inputs), inputs, target, belongs, file, row.row, aside)
 
 
 def _value(column: Column, cell: Any, root: Root | None) -> Any:

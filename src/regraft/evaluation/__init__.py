@@ -15,7 +15,7 @@
 Answers are of one of several kinds (see ``metrics``); nothing here knows what gave them.
 """
 
-from regraft.evaluation.baselines import linear_probe, linear_readout, majority, majority_masks
+from regraft.evaluation.baselines import PROBED, linear_probe, linear_readout, majority, majority_masks
 from regraft.evaluation.calibration import Bin, fit_temperature, probabilities, reliability_curve
 from regraft.evaluation.comparisons import Comparison, compare, verdict
 from regraft.evaluation.intervals import Estimate, Sampling, bootstrap
@@ -24,6 +24,7 @@ from regraft.evaluation.scores import Outputs, Scores, compose, score, to_json
 
 __all__ = [
     "METRICS",
+    "PROBED",
     "TEXTS",
     "Bin",
     "Comparison",

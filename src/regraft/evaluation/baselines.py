@@ -18,6 +18,8 @@ from regraft.evaluation.metrics import Kind, row_log_loss
 from regraft.evaluation.weighted import Array, Floats
 from regraft.fingerprint import draw
 
+PROBED = ("classes", "labels", "numbers")  # kinds of answers that a linear probe can give
+
 _PENALTIES = (
     10.0,
     1.0,

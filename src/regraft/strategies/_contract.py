@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -18,6 +18,7 @@ class Group:
     learning_rate: float
 
 
+Look = Callable[[], Mapping[str, float]]
 Objective = Literal["task", "contrastive", "closed-form"]
 
 
@@ -53,6 +54,17 @@ class Strategy(ABC):
     head_rate_option: ClassVar[str] = "head_learning_rate"
     needs_readout: ClassVar[bool] = False
     answers: ClassVar[tuple[str, ...]] = ()
+
+    def settled(self, look: Look) -> Strategy:  # noqa: ARG002  (most leave nothing open)
+        """The strategy with those options filled in that a look at the model and a few training rows decides.
+
+        Args:
+            look: of each part of the anatomy ``|gradient| / |weights|``.
+
+        Raises:
+            RecipeError: it does not fit the model.
+        """
+        return self
 
     def graft(self, model: Pretrained, *, seed: int) -> Pretrained:  # noqa: ARG002  (most add nothing)
         """The model with what this strategy puts into it. The module itself may be changed.

@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from regraft.pretrained.anatomy import Anatomy
-from regraft.strategies._contract import Phase, Strategy
-from regraft.strategies._layerwise import layerwise
+from regraft.strategies._contract import Look, Phase, Strategy
+from regraft.strategies._layerwise import Decay, layerwise, settled_decay
 from regraft.strategies._readout import fitted, require_readout
 
 
@@ -26,7 +26,7 @@ class Contrastive(Strategy):
         n: so many of the top blocks learn; null for all, and the embeddings. Below them what is frozen is stored.
         learning_rate: 2e-5 is SetFit's.
         temperature: cosines are divided by it; a smaller one looks at the hardest pairs.
-        layer_decay: below 1, each block learns more slowly than the one above it.
+        layer_decay: below 1, each block learns more slowly than the one above it; auto as relative gradients say.
     """
 
     needs_readout: ClassVar[bool] = True
@@ -35,7 +35,10 @@ class Contrastive(Strategy):
     n: Annotated[int, Field(ge=1)] | None = None
     learning_rate: Annotated[float, Field(gt=0)] = 2e-5
     temperature: Annotated[float, Field(gt=0)] = 0.1
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    layer_decay: Decay = 1.0
+
+    def settled(self, look: Look) -> Strategy:
+        return settled_decay(self, look)
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
         require_readout(anatomy)

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from regraft.errors import RecipeError
 from regraft.pretrained.anatomy import Anatomy
-from regraft.strategies._contract import Group, Phase, Strategy
-from regraft.strategies._layerwise import layerwise
+from regraft.strategies._contract import Group, Look, Phase, Strategy
+from regraft.strategies._layerwise import Decay, layerwise, settled_decay
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ProbeThenTune(Strategy):
         probe_learning_rate: its rate while the rest is frozen.
         learning_rate: the rate of all, once everything trains.
         head_learning_rate: the head's own rate then; null for the same.
-        layer_decay: below 1, each block learns more slowly than the one above it.
+        layer_decay: below 1, each block learns more slowly than the one above it; auto as relative gradients say.
     """
 
     head_rate_option: ClassVar[str] = "probe_learning_rate"
@@ -35,7 +35,10 @@ class ProbeThenTune(Strategy):
     probe_learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    layer_decay: Decay = 1.0
+
+    def settled(self, look: Look) -> Strategy:
+        return settled_decay(self, look)
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
         probing = self.probe_epochs or max(1, epochs // 3)

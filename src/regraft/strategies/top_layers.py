@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import Field
 
 from regraft.pretrained.anatomy import Anatomy
-from regraft.strategies._contract import Phase, Strategy
-from regraft.strategies._layerwise import from_the_top, layerwise
+from regraft.strategies._contract import Look, Phase, Strategy
+from regraft.strategies._layerwise import Decay, from_the_top, layerwise, settled_decay
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,16 @@ class TopLayers(Strategy):
         n: how many blocks train.
         learning_rate: the rate of the top; higher than for full tuning, for less can be forgotten.
         head_learning_rate: the head's own rate; null for the same, or for more where a new head on images needs it.
-        layer_decay: below 1, each block learns more slowly than the one above it.
+        layer_decay: below 1, each block learns more slowly than the one above it; auto as relative gradients say.
     """
 
     n: int = 2
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    layer_decay: Decay = 1.0
+
+    def settled(self, look: Look) -> Strategy:
+        return settled_decay(self, look)
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
         parts = from_the_top(anatomy, self.n)

@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from regraft.preparation import (
     as_read,
     augmented,
     default_epochs,
+    looked,
     model_options,
     phased,
     prepare,
@@ -73,12 +75,15 @@ class Bench:
         shared = {id(value): value for value in opened.model.parameters()}
         model = replace(opened, model=copy.deepcopy(opened.model, shared))
         model = strategy.graft(model, seed=recipe.seed)
+        rows, task, answers = replace(untouched.rows, views=()), untouched.task, untouched.answers
+        rows = as_read(rows, task, answers, model)
+        strategy = strategy.settled(partial(looked, model, task, answers, rows, untouched.loss, seed=recipe.seed))
         model, chosen = phased(model, strategy, recipe, epochs=epochs)
         _own(model.model, frozenset[str]().union(*(phase.trainable for phase in chosen)))
-        plain = as_read(replace(untouched.rows, views=()), untouched.task, untouched.answers, model)
-        parts = (untouched.task, untouched.answers, model, chosen, plain)
-        require_regularization(recipe, *parts, validation=bool(untouched.splits.validation))
-        rows, _ = augmented(plain, untouched.task, recipe, epochs=sum(phase.epochs for phase in chosen))
+        validation = bool(untouched.splits.validation)
+        require_regularization(recipe, task, answers, model, chosen, rows, validation=validation)
+        epochs = sum(phase.epochs for phase in chosen)
+        rows, _ = augmented(rows, task, recipe, answers, model, epochs=epochs)
         return replace(untouched, recipe=recipe, pretrained=model, phases=chosen, rows=rows)
 
     def untouched(self, recipe: Recipe) -> Prepared:
@@ -168,7 +173,7 @@ def run_trial(bench: Bench, recipe: Recipe, stop: Poll) -> Finding:
 def data_digest(prepared: Prepared) -> str:
     """The hash of what is learned from and scored on: a sweep that goes on must find the same."""
     sides = (prepared.splits.train, prepared.splits.validation)
-    return digest([[[example.id, example.target] for example in side] for side in sides])
+    return digest([[example.known for example in side] for side in sides])
 
 
 class _Watched:

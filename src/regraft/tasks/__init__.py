@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from regraft import extensions
 from regraft.recipe import TaskOptions
-from regraft.tasks._contract import Answers, Batch, Encoded, Inputs, Kind, Loss, Targets, Task
+from regraft.tasks._contract import Answers, Batch, Encoded, Inputs, Kind, Loss, Plain, Targets, Task
 from regraft.tasks._writing import WritingTask
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Inputs",
     "Kind",
     "Loss",
+    "Plain",
     "Targets",
     "Task",
     "WritingTask",

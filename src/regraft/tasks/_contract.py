@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from regraft.data.example import BadRow, Column, Example
 from regraft.fingerprint import encoded_id
+from regraft.pretrained import Pretrained
 from regraft.pretrained.glimpse import Glimpse
 
 Kind = Literal["classes", "labels", "numbers", "boxes", "masks", "translations", "completions", "passages",
@@ -71,11 +72,23 @@ class Batch:
     units: int
 
 
+@dataclass(frozen=True)
+class Plain:
+    """The training examples as they are, before they are varied, and the untuned model that is to read them."""
+
+    examples: Sequence[Example]
+    encoded: Sequence[Encoded]
+    values: Sequence[Any]
+    answers: Answers
+    model: Pretrained
+
+
 class Inputs(ABC):
     """How a task reads what it is asked about: text, an image, a sound. ``wanted`` is what it is called."""
 
     wanted: ClassVar[str] = "a text"
     alone: ClassVar[bool] = False  # whether stored rows are computed one example at a time: of many lengths
+    uneven: ClassVar[bool] = False  # whether an example in a view may be longer or shorter than as it is
 
     def is_one(self, value: Any) -> bool:
         """Whether a value from Python is one input by itself, and not several of them."""
@@ -271,6 +284,10 @@ class Task(ABC):
         encoded = self.inputs.encode([example.inputs for example in examples], processor, config)
         return encoded, [self.targets.value(example, answers) for example in examples]
 
+    def texts(self, encoded: Sequence[Encoded], processor: Any) -> list[str] | None:  # noqa: ARG002
+        """Examples, as the model reads them, in words; None where they are no texts."""
+        return None
+
     def sheet(self, rows: Sequence[Encoded], answers: Answers, processor: Any, *, columns: int) -> bytes:
         """Some examples in their views as people can look at them: a PNG file."""
         raise NotImplementedError
@@ -326,15 +343,15 @@ class Task(ABC):
         """
         return options
 
-    def views(
-        self,
-        encoded: Sequence[Encoded],
-        values: Sequence[Any],
-        options: Any,
-        *,
-        seed: int,
-        number: int,
-    ) -> Sequence[Encoded]:
+    def beside(self, options: Any) -> tuple[Column, ...]:  # noqa: ARG002
+        """The columns that the augmentation reads besides: of the training table alone they must be there.
+
+        Args:
+            options: an instance of ``augmentation``; None where there is none.
+        """
+        return ()
+
+    def views(self, plain: Plain, options: Any, *, seed: int, number: int) -> Sequence[Encoded]:
         """The examples in so many augmented views, one view after the other: [number * n] encoded examples.
 
         Args:

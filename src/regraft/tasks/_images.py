@@ -23,7 +23,7 @@ from regraft.data.augment.options import ImageAugmentation
 from regraft.data.example import Column
 from regraft.errors import RecipeError
 from regraft.fingerprint import digest, draw
-from regraft.tasks._contract import Answers, Batch, Encoded, Inputs, Task
+from regraft.tasks._contract import Answers, Batch, Encoded, Inputs, Plain, Task
 from regraft.tasks._views import View, Views
 
 if TYPE_CHECKING:
@@ -210,10 +210,8 @@ class ImageTask(Task):
     def inputs(self) -> ImageInputs:
         raise NotImplementedError
 
-    def views(
-        self, encoded: Sequence[Encoded], values: Sequence[Any], options: Any, *, seed: int, number: int
-    ) -> Sequence[Encoded]:
-        return MixedViews(encoded, options.settled, seed, number, values)
+    def views(self, plain: Plain, options: Any, *, seed: int, number: int) -> Sequence[Encoded]:
+        return MixedViews(plain.encoded, options.settled, seed, number, plain.values)
 
     def augmentation_of(self, options: Any) -> Any:
         if options.settled.mosaic:

@@ -6,7 +6,7 @@ it among them. Padding is known by its place and not by its token, so a model ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -50,6 +50,18 @@ class LanguageInputs(TextInputs):
     def columns(self) -> tuple[Column, ...]:
         name = {"text": "text", "completion": "prompt", "chat": "messages"}[self.format]
         return (Column(name, "input", parse_turns if self.format == "chat" else parse_written, COLUMNS[name]),)
+
+    def varied(self, inputs: Mapping[str, Any], change: Callable[[str, str], str]) -> dict[str, Any]:
+        """A prompt, or what a user says in a conversation, changed; of a text all is written."""
+        if self.format == "completion":
+            return super().varied(inputs, change)
+        if self.format == "text":
+            return dict(inputs)
+        turns = [
+            {**turn, "content": change(f"turn {place}", turn["content"])} if turn["role"] == "user" else turn
+            for place, turn in enumerate(inputs["messages"])
+        ]
+        return {"messages": turns}
 
     def encode(self, inputs: Sequence[Mapping[str, Any]], processor: Any, config: Any) -> list[Encoded]:
         """What stands before the answer: ``prompt`` tokens, all of ``input_ids``; too many are cut on the left."""

@@ -23,7 +23,7 @@ from regraft.data.example import BadRow, Column, Example
 from regraft.errors import RecipeError
 from regraft.fingerprint import digest
 from regraft.pretrained.glimpse import Glimpse
-from regraft.tasks._contract import Answers, Encoded, Inputs, Task
+from regraft.tasks._contract import Answers, Encoded, Inputs, Plain, Task
 from regraft.tasks._text import parse_text
 from regraft.tasks._views import View, Views
 from regraft.tasks._writing import decoder_inputs
@@ -295,16 +295,8 @@ class SoundTask(Task):
             )
         return [inputs]
 
-    def views(
-        self,
-        encoded: Sequence[Encoded],
-        values: Sequence[Any],  # noqa: ARG002  (what is said stays as it is)
-        options: Any,
-        *,
-        seed: int,
-        number: int,
-    ) -> Sequence[Encoded]:
-        return Views(encoded, fitting(options.settled, encoded[0]["ear"]), seed, number)
+    def views(self, plain: Plain, options: Any, *, seed: int, number: int) -> Sequence[Encoded]:
+        return Views(plain.encoded, fitting(options.settled, plain.encoded[0]["ear"]), seed, number)
 
     def sheet(self, rows: Sequence[Encoded], answers: Answers, processor: Any, *, columns: int) -> bytes:  # noqa: ARG002
         return spectrograms(rows, self.inputs, columns=columns)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,7 +41,13 @@ _SHIFTED = {
 class TextInputs(Inputs):
     """A text, and optionally a second one that is read together with it, as tokens."""
 
+    uneven: ClassVar[bool] = True
+
     max_length: int = 256
+
+    def varied(self, inputs: Mapping[str, Any], change: Callable[[str, str], str]) -> dict[str, Any]:
+        """An example with all that is only read changed by ``change(name, text)``."""
+        return {name: change(name, text) for name, text in inputs.items()}
 
     def columns(self) -> tuple[Column, ...]:
         return (

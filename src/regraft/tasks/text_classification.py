@@ -8,12 +8,12 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from regraft.tasks._classes import ClassTargets, LossName, Weights
-from regraft.tasks._contract import Task
 from regraft.tasks._text import TextInputs
+from regraft.tasks._text_views import TextTask
 
 
 @dataclass(frozen=True)
-class TextClassification(Task):
+class TextClassification(TextTask):
     """One label a text, or several.
 
     Options:

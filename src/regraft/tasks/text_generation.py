@@ -15,6 +15,7 @@ from regraft.errors import DataError, RecipeError
 from regraft.pretrained.glimpse import Glimpse
 from regraft.tasks._contract import Answers, Batch, Encoded, Kind
 from regraft.tasks._language import COLUMNS, Format, LanguageInputs, LanguageTargets, packed
+from regraft.tasks._text_views import TextTask, meaning_kept
 from regraft.tasks._writing import Writing, WritingTask
 
 _KINDS: dict[str, Kind] = {"text": "passages", "completion": "completions", "chat": "completions"}
@@ -23,7 +24,7 @@ _ROUNDING = 1e-4  # what a loss may differ by where only rounding does
 
 
 @dataclass(frozen=True)
-class TextGeneration(WritingTask):
+class TextGeneration(TextTask, WritingTask):
     """A language model of the GPT kind.
 
     Options:
@@ -92,6 +93,25 @@ class TextGeneration(WritingTask):
             fix="name them text, or prompt and completion, or messages; or say which is which: "
             "task.format=text data.columns.text=…",
         )
+
+    def augmentation_of(self, options: Any) -> Any:
+        """Prompts, and what a user says, may be varied as long as they say the same; of a text all is written.
+
+        Raises:
+            RecipeError: what is to be written would change, or what it depends on would go.
+        """
+        if options.off:
+            return options
+        if self.chosen == "text":
+            raise RecipeError(
+                "augmentation: of a text all is learned to be written, and misspelt words would be too",
+                fix="leave augmentation out; prompts and conversations have it",
+            )
+        if self.chosen == "chat" and options.reworded:
+            raise RecipeError(
+                "augmentation: a conversation has no other wordings", fix="leave paraphrases and back_translation out"
+            )
+        return meaning_kept(super().augmentation_of(options))
 
     def rows(
         self, examples: Sequence[Example], answers: Answers, processor: Any, config: Any

@@ -7,13 +7,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from regraft.tasks._contract import Task
 from regraft.tasks._numbers import NumberTargets
 from regraft.tasks._text import TextInputs
+from regraft.tasks._text_views import TextTask
 
 
 @dataclass(frozen=True)
-class TextRegression(Task):
+class TextRegression(TextTask):
     """A number from a text.
 
     Options:

@@ -13,6 +13,7 @@ from regraft.data.example import Column, Example
 from regraft.errors import RecipeError
 from regraft.tasks._contract import Answers, Encoded
 from regraft.tasks._text import TextInputs, parse_text
+from regraft.tasks._text_views import TextTask, meaning_kept
 from regraft.tasks._writing import TextTargets, Writing, WritingTask, decoder_inputs, read_of, shifted
 
 _SOURCE = ("text", "source_text", "src", "sentence", "input", "original", "原文", "源文", "文本")
@@ -20,7 +21,7 @@ _TARGET = ("translation", "target_text", "translated", "output", "tgt", "译文"
 
 
 @dataclass(frozen=True)
-class Translation(WritingTask):
+class Translation(TextTask, WritingTask):
     """A text for a text.
 
     Options:
@@ -66,6 +67,14 @@ class Translation(WritingTask):
             {**row, "labels": of_one, "decoder_input_ids": shifted(of_one, config)}
             for row, of_one in zip(encoded, labels, strict=True)
         ], values
+
+    def augmentation_of(self, options: Any) -> Any:
+        """What is read may be varied as long as it says the same.
+
+        Raises:
+            RecipeError: words would go that are to be translated.
+        """
+        return meaning_kept(super().augmentation_of(options))
 
     def asked(self, model: Any, encoded: Sequence[Encoded], processor: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
         inputs = self.inputs.collate([read_of(row) for row in encoded], processor)

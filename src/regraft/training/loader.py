@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from regraft.data.batches import padded
 from regraft.data.example import Example
 from regraft.errors import RegraftError, TrainingError
-from regraft.tasks import Answers, Batch, Encoded, Task
+from regraft.tasks import Answers, Batch, Encoded, Inputs, Task
 
 _PATIENCE = 120  # seconds without a batch after which a worker counts as hung
 
@@ -67,6 +67,12 @@ class Rows:
         first = epoch % self.number_of_views * len(self.encoded)
         return [first + place for place in places]
 
+    def lengths_in(self, epoch: int, inputs: Inputs) -> Sequence[int]:
+        """The length of each example in the view that an epoch reads."""
+        if not self.views or not inputs.uneven:
+            return self.lengths
+        return [inputs.length(self.views[place]) for place in self.in_epoch(range(len(self.encoded)), epoch)]
+
     def at(self, places: Sequence[int]) -> tuple[list[Encoded], list[Any]]:
         """What is known of the examples at positions: as the model takes them, and their values."""
         count = len(self.encoded)
@@ -79,7 +85,9 @@ class Rows:
 
     def size(self, places: Sequence[int]) -> int:
         """The length that a pass over the examples at ``places`` is padded to."""
-        longest = max(self.lengths[place % len(self.lengths)] for place in places)
+        return self._rounded(max(self.lengths[place % len(self.lengths)] for place in places))
+
+    def _rounded(self, longest: int) -> int:
         return padded(longest, self.limit) if self.limit else longest
 
     def batch(
@@ -87,7 +95,7 @@ class Rows:
     ) -> Batch:
         """What one training pass over the examples at ``places`` takes; with ``blank``, but for what is in them."""
         encoded, values = self.at(places)
-        size = self.size(places) if self.limit else None
+        size = self._rounded(max(task.inputs.length(row) for row in encoded)) if self.limit else None
         return task.batch(encoded, values, answers, processor, size=size, blank=blank)
 
 

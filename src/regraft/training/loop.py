@@ -110,7 +110,7 @@ class Material:
     seed: int
     device: Device
     execution: Execution
-    fit: Fit  # of the last layer, where a phase asks for it
+    fit: Fit | None  # of the last layer, where a phase can ask for it
     checkpoints: Path | None  # their folder; None where nobody will go on with this run
     wanted: Sequence[Tap]  # what else of the training rows is stored where rows are, for later
     known: dict[int, dict[str, Any]]  # how phases are computed, where that was decided in a run of the same kind
@@ -298,6 +298,7 @@ class Loop:
     def _fit(self, phase: Phase) -> Iterator[Event]:
         """Let the last layer be the best there is on what it is given of the training rows."""
         m = self._m
+        assert m.fit is not None, "refused before"
         features, target = self._given()
         weight, bias, penalty = m.fit(features, target)
         put(readout_of(m.model, m.anatomy), weight, bias)
@@ -311,7 +312,8 @@ class Loop:
         """What the last layer is given of every training row in all views, [n, features], and what is right of it."""
         m = self._m
         count = len(m.rows.seen)
-        lengths = [m.rows.lengths[place % len(m.rows.lengths)] for place in range(count)]
+        views = range(m.rows.number_of_views)
+        lengths = [length for view in views for length in m.rows.lengths_in(view, m.task.inputs)]
         cut = list(passes(range(count), lengths, max_tokens=m.options.max_tokens, accumulation=1, alike=m.rows.alike))
         order = [place for members in cut for place in members]
         features, target = [], []
@@ -339,8 +341,9 @@ class Loop:
             "max_tokens": options.max_tokens,
             "alike": m.rows.alike,
         }
+        lengths = m.rows.lengths_in(epoch, m.task.inputs)
         cut = [
-            [m.rows.in_epoch(places, epoch) for places in passes(batch, m.rows.lengths, **limits)]
+            [m.rows.in_epoch(places, epoch) for places in passes(batch, lengths, **limits)]
             for batch in batches[self.state.batch :]
         ]
         self._places = iter(cut)

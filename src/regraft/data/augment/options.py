@@ -1,9 +1,9 @@
-"""What a recipe can ask of the augmentation of images and of sounds. Nothing heavy is imported here."""
+"""What a recipe can ask of the augmentation of images, sounds and texts. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -162,3 +162,61 @@ class SoundAugmentation:
     def view(self, epoch: int) -> int:
         """The number of the view that an epoch (from 0) sees."""
         return epoch if self.views is None else epoch % self.views
+
+
+# What a policy for texts turns on where a recipe says nothing else. EDA advises to change a twentieth of the words of
+# few examples, a tenth of those of 5,000 or more (Wei and Zou 2019, arXiv 1901.11196, table 3). Hiding tokens: Shen et
+# al. 2020, token cutoff, arXiv 2009.13818.
+_WORDING: dict[str, dict[str, float]] = {
+    "none": {"word_dropout": 0.0, "swaps": 0.0, "casing": 0.0, "typos": 0.0, "token_dropout": 0.0},
+    "light": {"word_dropout": 0.05, "swaps": 0.05, "casing": 0.1, "typos": 0.02, "token_dropout": 0.0},
+    "strong": {"word_dropout": 0.1, "swaps": 0.1, "casing": 0.2, "typos": 0.05, "token_dropout": 0.1},
+}
+
+
+@dataclass(frozen=True)
+class TextAugmentation:
+    """How training texts are varied. What is left out is as the policy has it.
+
+    Options:
+        policy: none, light (words dropped, swapped, misspelt, in another case), strong (twice that, and hidden tokens).
+        word_dropout: the share of the words that are left out.
+        swaps: the share of the words that change places with the next one.
+        casing: the share of the texts in lower, UPPER or Title Case, or with another first letter.
+        typos: the share of the words in which a letter is wrong, doubled, missing or transposed.
+        token_dropout: the share of the tokens that are hidden from the model.
+        masked_words: the share of the words that the model's own masked-LM head replaces.
+        candidates: a word is replaced by one of so many that are likeliest there.
+        paraphrases: a column with other wordings of each text; a view has one of them, or the text itself.
+        back_translation: two models, there and back: what they make of a text is another wording of it.
+        views: so many views of each example exist and take turns, and can be stored; null for a new one each epoch.
+    """
+
+    policy: Literal["none", "light", "strong"] = "none"
+    word_dropout: Share | None = None
+    swaps: Share | None = None
+    casing: Share | None = None
+    typos: Share | None = None
+    token_dropout: Share | None = None
+    masked_words: Share = 0.0
+    candidates: Annotated[int, Field(ge=1, le=1000)] = 10
+    paraphrases: Annotated[str, Field(min_length=1)] | None = None
+    back_translation: Annotated[tuple[str, str], Field(strict=False)] | None = None
+    views: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def settled(self) -> TextAugmentation:
+        """The same with nothing left open: the policy's values filled in."""
+        policy: dict[str, Any] = dict(_WORDING[self.policy])
+        return replace(self, **{name: value for name, value in policy.items() if getattr(self, name) is None})
+
+    @property
+    def reworded(self) -> bool:
+        """Whether texts have other wordings."""
+        return self.paraphrases is not None or self.back_translation is not None
+
+    @property
+    def off(self) -> bool:
+        """Whether every text stays as it is."""
+        whole = self.settled
+        return not (self.masked_words or self.reworded or any(getattr(whole, name) for name in _WORDING["none"]))

@@ -1,20 +1,26 @@
-"""How the training images or recordings were varied: the sheet of augmented samples that the run left."""
+"""How training examples were varied: the sheet of augmented images or sounds that the run left, or texts in words."""
 
 from __future__ import annotations
 
 import io
 
+from regraft.errors import ResourceError
 from regraft.report.album import data_uri
-from regraft.report.blocks import Block, Note, Picture, Section
+from regraft.report.blocks import Block, Note, Picture, Section, Table
 from regraft.report.material import Material
+from regraft.report.words import shortened
+from regraft.run import read_json
 
 PLACE = 72
 _WIDEST = 1000  # pixels
 _QUALITY = 80
+_LONGEST = 300  # characters of a text
 
 
 def render(material: Material) -> Section | None:
-    file = material.run.folder / "augmented.png"
+    if material.run.augmented_texts.is_file():
+        return Section("augmented", "How were the texts varied?", [_in_words(material)])
+    file = material.run.augmented
     if not file.is_file():
         return None
     what = "recordings" if material.of_sounds else "images"
@@ -30,6 +36,21 @@ def render(material: Material) -> Section | None:
     except Exception as error:  # Pillow raises many kinds on bytes that are damaged
         block = Note(f"augmented.png cannot be read: {error}", tone="warn")
     return Section("augmented", f"How were the {what} varied?", [block])
+
+
+def _in_words(material: Material) -> Block:
+    """Each text beside its views."""
+    try:
+        examples = read_json(material.run.augmented_texts)["examples"]
+        rows = [
+            [shortened(example["text"], _LONGEST) if place == 0 else "", shortened(view, _LONGEST)]
+            for example in examples
+            for place, view in enumerate(example["views"])
+        ]
+    except (ResourceError, KeyError, TypeError) as error:
+        return Note(f"augmented.json cannot be read: {error}", tone="warn")
+    sentence = "Training texts in the tokens that the model read, varied anew each time."
+    return Table(sentence, ["As it is", "Varied"], rows, numeric=2)
 
 
 def _packed(content: bytes) -> tuple[str, int, int]:
