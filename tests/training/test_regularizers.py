@@ -213,6 +213,22 @@ def test_smaller_passes_give_the_same_losses_where_nothing_is_drawn_by_pass(stag
     assert losses(3) == pytest.approx(losses(1), abs=1e-5)
 
 
+def test_weights_are_regularized_where_pairs_are_learned_too(stage: Stage, tmp_path: Path) -> None:
+    def losses(accumulation: int, *overrides: str) -> list[float]:
+        common = (
+            "strategy={name: contrastive, learning_rate: 1.0e-3}",
+            "model.dropout=0",
+            f"training.accumulation={accumulation}",
+        )
+        folder = tmp_path / f"c{accumulation}{len(overrides)}"
+        loop, _ = loop_of(_prepared(stage, tmp_path, *common, *overrides), folder)
+        return [event.values["loss"] for event in loop.events() if event.name == "step"]
+
+    asked = "training.regularization={l2_sp: 20, mixout: 0.5}"
+    assert losses(3, asked) == pytest.approx(losses(1, asked), abs=1e-4)
+    assert losses(1, asked) != pytest.approx(losses(1), abs=1e-4)
+
+
 def test_stored_rows_give_the_same_bits_with_all_of_them(stage: Stage, tmp_path: Path) -> None:
     def trained(store: str) -> dict[str, bytes]:
         overrides = ("strategy={name: top-layers, n: 1}", f"cache.store={store}", ALL)
