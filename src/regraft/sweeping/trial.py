@@ -68,7 +68,7 @@ class Bench:
         rows, task, answers = replace(untouched.rows, views=()), untouched.task, untouched.answers
         rows = as_read(rows, task, answers, model)
         strategy = strategy.settled(partial(looked, model, task, answers, rows, untouched.loss, seed=recipe.seed))
-        model, chosen = phased(model, strategy, recipe, epochs=epochs)
+        model, chosen = phased(model, strategy, recipe, answers, epochs=epochs)
         _own(model.model, frozenset[str]().union(*(phase.trainable for phase in chosen)))
         epochs = sum(phase.epochs for phase in chosen)
         rows, _ = augmented(rows, task, recipe, answers, model, epochs=epochs)
