@@ -138,7 +138,7 @@ def test_nothing_is_fitted_where_an_example_has_many_answers(tmp_path: Path) -> 
     from regraft import make_recipe
     from regraft.testing import WORDS, tiny_model, toy_images
 
-    data = toy_images(tmp_path / "images", kind="boxes", images=12)
+    data = toy_images(tmp_path / "images", kind="boxes", images=30)
     model = tiny_model(tmp_path / "model", family="detr", words=WORDS)
     asked = {"task": "object-detection", "data": str(data), "model": str(model), "output": str(tmp_path)}
     with pytest.raises(RecipeError, match=r"no single answer|fits the last layer"):
