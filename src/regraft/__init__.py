@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from regraft.recipe import Recipe, make_recipe, read_recipe
     from regraft.report import write_report
     from regraft.run import Run, find_run
+    from regraft.souping import soup
     from regraft.tuned import Tuned
     from regraft.tuning import Outcome, resume, resume_events, tune, tune_events
 
@@ -41,6 +42,7 @@ _HOMES = {
     "read_recipe": "recipe",
     "resume": "tuning",
     "resume_events": "tuning",
+    "soup": "souping",
     "tune": "tuning",
     "tune_events": "tuning",
     "write_report": "report",
@@ -61,6 +63,7 @@ __all__ = [
     "read_recipe",
     "resume",
     "resume_events",
+    "soup",
     "tune",
     "tune_events",
     "write_report",

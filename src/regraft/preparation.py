@@ -24,7 +24,17 @@ from regraft.pretrained import Pretrained
 from regraft.recipe import AugmentationOptions, ModelOptions, Recipe, StrategyOptions, TaskOptions
 from regraft.strategies import Phase, Strategy, make_strategy, phases, require_kind, strategy_class
 from regraft.tasks import Answers, Loss, Plain, Task, make_task
-from regraft.training import Device, Fit, Rows, choose_device, relative_gradients, total_steps
+from regraft.training import (
+    Device,
+    Fit,
+    Rows,
+    choose_device,
+    relative_gradients,
+    remarks,
+    require_fitting,
+    require_mixed,
+    total_steps,
+)
 
 _TRIED = 4  # examples on which is tried what a task asks beyond a plain pass
 _FEW = 100  # test rows below which the plan says how little they tell apart
@@ -85,6 +95,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     poll()
     strategy = strategy.settled(partial(looked, model, task, answers, rows, loss, seed=recipe.seed))
     model, chosen = phased(model, strategy, recipe, answers, epochs=epochs)
+    require_regularization(recipe, task, answers, model, chosen, rows, validation=bool(splits.validation))
     rows, augmentation = augmented(rows, task, recipe, answers, model, epochs=sum(phase.epochs for phase in chosen))
     device = choose_device(recipe.training.precision, model=model.model)
     if device.device.type == "cpu":
@@ -112,7 +123,8 @@ def phased(
     """What trains in which phase, of a model with all that the strategy puts into it; and the model, knowing that.
 
     Raises:
-        RecipeError: the strategy does not fit the model, or a pattern matches nothing.
+        RecipeError: the strategy does not fit the model, a pattern matches nothing, or what is to begin again would
+            stay noise.
     """
     chosen = phases(strategy, model.anatomy, epochs=epochs, freeze=recipe.strategy.freeze, train=recipe.strategy.train)
     if any(phase.objective == "closed-form" for phase in chosen) and answers.kind not in evaluation.PROBED:
@@ -127,7 +139,35 @@ def phased(
             f"{rounded[0]} has {recipe.model.bits} bits a weight, and cannot be trained",
             fix="take a strategy that puts something in, such as lora, or leave model.bits out",
         )
+    again = recipe.training.regularization.reinit
+    if again is not None:
+        model = pretrained.begun_again(model, again, [phase.trainable for phase in chosen], seed=recipe.seed)
     return pretrained.kept_beside(model, trained), chosen
+
+
+def require_regularization(
+    recipe: Recipe,
+    task: Task,
+    answers: Answers,
+    model: Pretrained,
+    chosen: Sequence[Phase],
+    rows: Rows,
+    *,
+    validation: bool,
+) -> None:
+    """See that regularization and averages have something to act on.
+
+    Args:
+        validation: whether there are validation rows.
+
+    Raises:
+        RecipeError: they have not.
+    """
+    asked = recipe.training
+    require_fitting(asked, answers.kind, model.model, model.anatomy, chosen, validation=validation)
+    if asked.regularization.mixup is not None:
+        few = range(min(2, len(rows.examples)))
+        require_mixed(model.model, model.anatomy, rows.batch(few, task, answers, model.processor))
 
 
 def read_data(recipe: Recipe, task: Task) -> tuple[Splits, Answers]:
@@ -394,6 +434,7 @@ def _plan(
             *_told_of_the_fit(chosen),
             *_told_of_what_was_kept(model),
             *_told_of_the_norms(model),
+            *remarks(recipe.training, model.model, model.anatomy, chosen),
             *_told_of_the_views(rows, sum(phase.epochs for phase in chosen), frozen=_something_rests(model, chosen)),
         ],
     )

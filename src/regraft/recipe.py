@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -117,6 +117,61 @@ class CheckpointOptions(Section):
     keep: int = Field(2, ge=1, description="How many of the newest to keep; the best is always kept.")
 
 
+# What ``true`` stands for: as the papers have it, but for the first, whose decay is one apart from AdamW's gradient.
+_USUAL = {"l2_sp": 30.0, "mixout": 0.7, "r_drop": 1.0, "mixup": 0.2, "reinit": 1}
+
+
+class RegularizationOptions(Section):
+    """What keeps a model from learning few examples by heart. All of it is off where nothing is said."""
+
+    l2_sp: float | None = Field(
+        None,
+        gt=0,
+        description="Decay of pretrained matrices towards where they began, in place of towards 0; times the learning "
+        "rate, as weight_decay is (Li et al., 2018). true for 30.",
+    )
+    mixout: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="The share of pretrained weights that are put back in a step, drawn anew in each (Lee et al., "
+        "2020). true for 0.7.",
+    )
+    r_drop: float | None = Field(
+        None,
+        gt=0,
+        description="How much it counts that two passes with other dropout disagree (Wu et al., 2021). true for 1.",
+    )
+    mixup: float | None = Field(
+        None,
+        gt=0,
+        description="Mixes what the last layer is given of two examples of a pass, in shares of Beta(mixup, mixup) "
+        "(Zhang et al., 2018; Verma et al., 2019). true for 0.2.",
+    )
+    reinit: int | None = Field(
+        None,
+        ge=1,
+        description="So many of the top blocks start again from random numbers (Zhang et al., 2021). true for 1.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual(cls, values: Any) -> Any:
+        """``true`` as the usual value of what it is said of, ``false`` as nothing."""
+        if not isinstance(values, Mapping):
+            return values
+        meant = {True: _USUAL, False: dict[str, Any]()}
+        return {
+            key: meant[value].get(key) if key in _USUAL and isinstance(value, bool) else value
+            for key, value in values.items()
+        }
+
+    @property
+    def off(self) -> bool:
+        """Whether nothing is asked for."""
+        return self == RegularizationOptions()
+
+
 class TrainingOptions(Section):
     epochs: int | None = Field(
         None,
@@ -139,6 +194,17 @@ class TrainingOptions(Section):
     )
     early_stopping: int | None = Field(None, ge=1, description="Stop after so many epochs without a better score.")
     ema: float | None = Field(None, gt=0, lt=1, description="Decay of a moving average of the weights; null for none.")
+    regularization: RegularizationOptions = Field(default_factory=lambda: RegularizationOptions())
+    average: Literal["uniform", "greedy"] | None = Field(
+        None,
+        description="The mean of the weights after each epoch of the last phase. greedy: only of those with which the "
+        "validation score does not fall (a soup: Wortsman et al., 2022).",
+    )
+    interpolate: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None,
+        description="How far pretrained weights go from where they began (0) to where tuning took them (1); auto for "
+        "the best of 0, 0.1 to 1 on the validation rows (WiSE-FT: Wortsman et al., 2022).",
+    )
     workers: int = Field(0, ge=0, description="Processes that prepare batches.")
     on_not_finite: Literal["error", "skip"] = Field("error", description="What to do when a loss is not a number.")
     max_skipped: int = Field(3, ge=1, description="With skip: the most steps that may be skipped.")

@@ -27,7 +27,7 @@ from regraft.fingerprint import digest, tensors_sha256
 from regraft.frozen import Execution, Tap, store_root
 from regraft.planning.usage import peak_memory, reset_peak, seconds_by_part
 from regraft.preparation import Prepared, fit_of, make_rows, prepare
-from regraft.recipe import Recipe, read_recipe, to_yaml
+from regraft.recipe import Recipe, TrainingOptions, read_recipe, to_yaml
 from regraft.run import Run, create_run, read_json, storage, write_durably, write_json, write_text
 from regraft.training import Event, Loop, Material, Poll, Rows, Verdict, checkpoint, stoppable
 from regraft.tuned import Tuned
@@ -159,6 +159,8 @@ def run_events(
         for event in loop.events():
             yield _recorded(run, event)
         best_step = loop.use_best()
+        for event in loop.settle():
+            yield _recorded(run, event)
         if untouched := loop.left_alone():
             yield _recorded(run, Event("untouched", untouched))
         outcome = yield from _conclude(prepared, run, stop)
@@ -387,6 +389,9 @@ def _origin(prepared: Prepared) -> dict[str, str]:
     values["evaluation"] = prepared.primary
     for harmless in ("checkpoint", "workers"):
         del values["training"][harmless]
+    for later in ("regularization", "average", "interpolate"):  # unknown to checkpoints of before
+        if getattr(prepared.recipe.training, later) == getattr(TrainingOptions(), later):
+            del values["training"][later]
     values["cache"] = values["cache"]["dtype"]  # whether there is a store, and how large, changes no bit
     sides = (prepared.splits.train, prepared.splits.validation)
     data = [[example.known for example in side] for side in sides]

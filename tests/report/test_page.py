@@ -173,3 +173,22 @@ def test_that_the_best_weights_are_of_an_earlier_phase_is_told_at_the_top(tmp_pa
     run.record("untouched", phase=1, phases=2, tensors=350)
     page = write_report(run).read_text(encoding="utf-8")
     assert "The best weights are those of phase 1 of 2: 350 tensors train only in later phases" in page
+
+
+def test_the_curve_between_the_untouched_and_the_tuned_model_is_drawn(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "classes")
+    assert "What was made of the weights?" not in write_report(run).read_text(encoding="utf-8")
+    curve = [{"share": n / 10, "loss": 0.5, "scores": {"accuracy": 0.5 + n / 40}} for n in range(11)]
+    run.record("average", how="greedy", epochs=[2, 3], of=4)
+    run.record("interpolation", asked="auto", share=0.8, curve=curve)
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "2 of 4 epochs (2, 3)" in page
+    assert "The validation rows chose 0.8 of the way" in page
+    assert 'aria-label="validation Accuracy: 0: 0.500; 0.1: 0.525' in page
+    assert "was kept as the result" not in page
+
+
+def test_without_validation_rows_the_share_is_told_without_a_curve(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "classes")
+    run.record("interpolation", asked=0.5, share=0.5, curve=[])
+    assert "The recipe asked for 0.5 of the way" in write_report(run).read_text(encoding="utf-8")

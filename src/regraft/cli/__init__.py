@@ -20,6 +20,7 @@ COMMANDS = (
     "evaluate",
     "predict",
     "merge",
+    "soup",
     "rank",
     "report",
     "runs",

@@ -130,6 +130,8 @@ def told(event: Event) -> list[str]:
             f"proved: {values['tensors']} frozen tensors are bit for bit what they were" if values["tensors"] else ""
         ),
         "untouched": lambda: untouched(values),
+        "average": lambda: f"averaged {len(values['epochs'])} of {counted(values['of'], 'epoch')}: {values['epochs']}",
+        "interpolation": lambda: f"pretrained weights go {values['share']:g} of the way to where tuning took them",
         "stage": lambda: values["doing"],
         "saved": lambda: f"saved; opened again, it answers {counted(values['rows'], 'row')} as before",
     }

@@ -27,6 +27,20 @@ def scores_lines(scores: Mapping[str, Any]) -> Iterator[str]:
         yield f"\n{comparison['verdict'][0].upper()}{comparison['verdict'][1:]}"
 
 
+def soup_lines(folder: object, runs: Sequence[str], scores: Mapping[str, Any]) -> Iterator[str]:
+    """What a mean of runs is worth beside each of them; a difference is turned so that positive is better."""
+    primary = scores["primary"]
+    rows = [[f"test, {scores['rows']:,} rows", primary.replace("_", " "), "the mean is better by", "p"]]
+    rows.append(["mean", _estimate(scores["test"][primary]), "", ""])
+    for each in scores["comparisons"]:
+        name, gap = each["baseline"], {"value": each["difference"], "low": each["low"], "high": each["high"]}
+        mark = "" if name in runs else " (left out)"
+        p = "–" if each["p"] is None else f"{each['p']:.2g}"
+        rows.append([f"{name}{mark}", _estimate(scores["baselines"][name][primary]), _estimate(gap), p])
+    yield from columns(rows)
+    yield f"\nmodel   {folder}"
+
+
 def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
     """The tree of parts with what is frozen, what trains and how fast; then the rest of the plan."""
     model, data, parameters = plan["model"], plan["data"], plan["parameters"]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from regraft import evaluation
 from regraft.assessment import compose_scores
-from regraft.forecasting.rehearsal import Rehearsal, checkpoint_bytes, rehearse, seconds_of
+from regraft.forecasting.rehearsal import Rehearsal, aside_bytes, checkpoint_bytes, rehearse, seconds_of
 from regraft.forecasting.sample import (
     Sample,
     Shape,
@@ -185,7 +185,8 @@ def _extrapolated(basis: _Basis, declined: Sequence[str | None], reading: float 
         memory=_memory(basis),
         disk={
             "store": max(phase.bytes for phase in told),
-            "checkpoints": checkpoint_bytes(prepared) * min(options.checkpoint.keep + 1, epochs),
+            "checkpoints": checkpoint_bytes(prepared) * min(options.checkpoint.keep + 1, epochs)
+            + aside_bytes(prepared),
             "model": seen.model_bytes,
         },
         spent=0.0,
@@ -263,7 +264,8 @@ def _evaluation(basis: _Basis) -> float:
     }
     total = _scoring(basis)
     for each in seen.rest:
-        what = next((word for word in larger if word in str(each.values.get("doing"))), None)
+        doing = "validation rows" if each.name in ("average", "interpolation") else str(each.values.get("doing"))
+        what = next((word for word in larger if word in doing), None)
         once = min(each.seconds, seen.opening) if what == "baselines" else 0.0  # the untouched model is opened for them
         total += once + (each.seconds - once) * larger.get(what or "", 1.0)
     return total

@@ -110,6 +110,13 @@ def checkpoint_bytes(prepared: Prepared) -> int:
     return sum(prepared.pretrained.anatomy.sizes[name] * 4 * copies for name in trained)
 
 
+def aside_bytes(prepared: Prepared) -> int:
+    """Bytes of the weights that are put aside to be averaged, one copy for each epoch of the last phase."""
+    trained = frozenset[str]().union(*(phase.trainable for phase in prepared.phases))
+    epochs = 0 if prepared.recipe.training.average is None else prepared.phases[-1].epochs
+    return epochs * sum(prepared.pretrained.anatomy.sizes[name] * 4 for name in trained)
+
+
 def seconds_of(do: Callable[[], object]) -> float:
     """How long something takes."""
     begun = _now()

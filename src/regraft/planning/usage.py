@@ -22,6 +22,8 @@ _PART_OF = {
     "frozen": "preparing",
     "step": "training",
     "validation": "validation",
+    "average": "validation",
+    "interpolation": "validation",
     "checkpoint": "saving",
     "stage": "evaluation",
     "saved": "evaluation",

@@ -3,6 +3,7 @@
 from regraft.pretrained.adapters import Adapter, graft, kept_beside, last_layers, layers_for, merged, require_linear
 from regraft.pretrained.anatomy import Anatomy, anatomy_of, idle
 from regraft.pretrained.attention import fast_attention, only_rows
+from regraft.pretrained.beginning import begun_again
 from regraft.pretrained.check import check_folder
 from regraft.pretrained.choice import HEADS
 from regraft.pretrained.few_bits import require_few_bits
@@ -23,6 +24,7 @@ __all__ = [
     "Pretrained",
     "anatomy_of",
     "base_of",
+    "begun_again",
     "check_folder",
     "encoder_of",
     "fast_attention",

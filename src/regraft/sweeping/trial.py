@@ -14,11 +14,21 @@ from numpy.typing import NDArray
 from torch import nn
 
 from regraft import evaluation
-from regraft.errors import DataError, NotFiniteError
+from regraft.errors import DataError, NotFiniteError, RecipeError
 from regraft.fingerprint import digest
 from regraft.frozen import Execution
-from regraft.preparation import Prepared, as_read, augmented, default_epochs, looked, model_options, phased, prepare
-from regraft.recipe import Recipe, StrategyOptions
+from regraft.preparation import (
+    Prepared,
+    as_read,
+    augmented,
+    default_epochs,
+    looked,
+    model_options,
+    phased,
+    prepare,
+    require_regularization,
+)
+from regraft.recipe import Recipe, RegularizationOptions, StrategyOptions, TrainingOptions
 from regraft.strategies import make_strategy, require_kind
 from regraft.tasks import make_task
 from regraft.training import Poll, Verdict
@@ -70,6 +80,8 @@ class Bench:
         strategy = strategy.settled(partial(looked, model, task, answers, rows, untouched.loss, seed=recipe.seed))
         model, chosen = phased(model, strategy, recipe, answers, epochs=epochs)
         _own(model.model, frozenset[str]().union(*(phase.trainable for phase in chosen)))
+        validation = bool(untouched.splits.validation)
+        require_regularization(recipe, task, answers, model, chosen, rows, validation=validation)
         epochs = sum(phase.epochs for phase in chosen)
         rows, _ = augmented(rows, task, recipe, answers, model, epochs=epochs)
         return replace(untouched, recipe=recipe, pretrained=model, phases=chosen, rows=rows)
@@ -86,7 +98,7 @@ class Bench:
         if key not in self._untouched:
             while len(self._untouched) >= _KEPT:
                 del self._untouched[next(iter(self._untouched))]
-            plain = recipe.model_copy(update={"strategy": StrategyOptions()})  # which puts nothing into the model
+            plain = recipe.model_copy(update={"strategy": StrategyOptions(), "training": _plain(recipe.training)})
             prepared = prepare(plain, poll=self._poll)
             if self._data is not None:
                 self.require_data(prepared, self._data)
@@ -136,6 +148,7 @@ def run_trial(bench: Bench, recipe: Recipe, stop: Poll) -> Finding:
         RecipeError, DataError: the recipe does not fit.
     """
     begun = time.monotonic()
+    _require_one_epoch(recipe)
     prepared = bench.prepared(_economical(recipe))
     watched = _Watched(make_validator(prepared, stop))
     best: dict[str, Any] = {}
@@ -180,6 +193,26 @@ class _Watched:
 def _with_its_head(recipe: Recipe) -> Recipe:
     """The recipe with the model's name and head spelled out: the strategy decides the latter."""
     return recipe.model_copy(update={"model": model_options(recipe, make_task(recipe.task))})
+
+
+def _plain(training: TrainingOptions) -> TrainingOptions:
+    """What of the training is asked before it is known how is tuned: nothing that acts on the weights."""
+    return training.model_copy(update={"regularization": RegularizationOptions(), "average": None, "interpolate": None})
+
+
+def _require_one_epoch(recipe: Recipe) -> None:
+    """See that a trial is worth what its best epoch is.
+
+    Raises:
+        RecipeError: its weights would be averaged.
+    """
+    for name in ("average", "interpolate"):
+        value = getattr(recipe.training, name)
+        if value is not None:
+            raise RecipeError(
+                f"training.{name} = {value}, and a trial is scored by its best epoch, whose weights stay as they are",
+                fix="leave it out of the sweep, and set it when you tune with what was found",
+            )
 
 
 def _economical(recipe: Recipe) -> Recipe:

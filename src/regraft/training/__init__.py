@@ -5,6 +5,7 @@ from regraft.training.gradients import relative_gradients
 from regraft.training.loader import Rows
 from regraft.training.loop import Event, Loop, Material, State, Verdict, total_steps
 from regraft.training.readout import Fit
+from regraft.training.requirements import remarks, require_fitting, require_mixed
 from regraft.training.signals import Poll, Stop, stoppable
 
 __all__ = [
@@ -20,6 +21,9 @@ __all__ = [
     "Verdict",
     "choose_device",
     "relative_gradients",
+    "remarks",
+    "require_fitting",
+    "require_mixed",
     "stoppable",
     "total_steps",
 ]

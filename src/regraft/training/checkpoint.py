@@ -122,23 +122,27 @@ def prune(parent: Path, *, keep: int, newest: int) -> None:
 
 def sweep(parent: Path) -> None:
     """Remove what a crash left behind."""
-    for folder in parent.glob(f"{_TEMPORARY}*"):
+    for folder in parent.glob(f"**/{_TEMPORARY}*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def require_space(parent: Path, size: int, *, copies: int) -> None:
+def require_space(parent: Path, size: int, *, copies: int, beside: int = 0) -> None:
     """Stop before training if the disk cannot hold ``copies`` checkpoints of ``size`` bytes, those there included.
+
+    Args:
+        beside: bytes of what else is kept in folders there.
 
     Raises:
         ResourceError: saying how much is needed and how much is free.
     """
     with _storage(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        held = sum(path.stat().st_size for path in parent.glob("step-*/*"))
+        held = sum(path.stat().st_size for form in ("step-*/*", "*/step-*/*") for path in parent.glob(form))
         free = shutil.disk_usage(parent).free + held
-    if size * copies > free:
+    needed = size * copies + beside
+    if needed > free:
         raise ResourceError(
-            f"{parent}: the checkpoints need {size * copies / 1e6:,.0f} MB and there is room for {free / 1e6:,.0f} MB",
+            f"{parent}: the checkpoints need {needed / 1e6:,.0f} MB and there is room for {free / 1e6:,.0f} MB",
             fix="free some space, choose another disk with output=…, or keep fewer with training.checkpoint.keep=1",
         )
 

@@ -31,16 +31,27 @@ from regraft.pretrained import Anatomy, fast_attention
 from regraft.recipe import TrainingOptions
 from regraft.strategies import Phase
 from regraft.tasks import Answers, Batch, Loss, Task
-from regraft.training import checkpoint
+from regraft.training import averaging, checkpoint
 from regraft.training.dropout import fast_dropout
 from regraft.training.freeze import freeze_all_but, frozen_sha256, prove_frozen, set_modes
 from regraft.training.loader import Rows, steps_of
 from regraft.training.readout import Fit, embedding, put, readout_of, require_plain, supervised_contrastive, watching
+from regraft.training.regularizers import (
+    anchored,
+    disagreement,
+    mixable,
+    mixing,
+    mixout,
+    mixture,
+    pull,
+    starting_weights,
+)
 from regraft.training.schedule import factor
 from regraft.training.signals import Poll
 from regraft.training.tables import Tables, large_tables
 
 _PROOF = 4  # training examples, from the shortest to the longest, on which a way to compute is proved
+_ASIDE = "epochs"  # the folder of weights that are put aside, in that of the checkpoints
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps of each parameter
 
 
@@ -79,6 +90,7 @@ class State:
     best: dict[str, Any] | None = None
     frozen: str | None = None
     execution: dict[str, Any] | None = None  # how this phase is computed
+    aside: list[dict[str, Any]] = field(default_factory=list)  # epochs whose weights were put aside, with their scores
     finished: bool = False
 
 
@@ -126,11 +138,14 @@ class Loop:
         self._stop = stop
         self._parameters = dict(material.model.named_parameters())
         self._saved = sorted(frozenset[str]().union(*(phase.trainable for phase in material.phases)))
-        self._optimizer = _optimizer(self._parameters, material.phases[0], material.options)
+        self._optimizer = _optimizer(self._parameters, material, material.phases[0])
         self._batch = partial(  # not a method, which would take the whole loop along to a worker
             material.rows.batch, task=material.task, answers=material.answers, processor=material.processor
         )
         self._loss = material.loss
+        self._start = _start(material)
+        self._mixable = mixable(material.model, material.anatomy, material.phases)
+        self._scored = (0.0, 0.0)
         self._average: dict[str, Tensor] = {}
         self._resting: list[nn.Module] = []
         self._tables = Tables()
@@ -174,7 +189,8 @@ class Loop:
             ResourceError: disk or memory is short.
         """
         if self._m.checkpoints is not None:
-            checkpoint.require_space(self._m.checkpoints, self._size(), copies=self._m.options.checkpoint.keep + 2)
+            copies = self._m.options.checkpoint.keep + 2
+            checkpoint.require_space(self._m.checkpoints, self._size(), copies=copies, beside=self._size_aside())
         try:
             with _quick(self._m.model, self._m.device), closing(self._m.execution):
                 while not self.state.finished:
@@ -208,6 +224,8 @@ class Loop:
         Those are as they were before tuning.
         """
         phases = self._m.phases
+        if self._m.options.average is not None:
+            return {}
         best = int((self.state.best or {}).get("phase", len(phases) - 1))  # checkpoints of before do not say
         until = frozenset[str]().union(*(phase.trainable for phase in phases[: best + 1]))
         later = frozenset[str]().union(*(phase.trainable for phase in phases[best + 1 :])) - until
@@ -274,6 +292,7 @@ class Loop:
             yield from self._compare()
         self.state.epoch += 1
         self.state.batch = 0
+        self._put_aside()
         yield from self._publish()
 
     def _fit(self, phase: Phase) -> Iterator[Event]:
@@ -334,11 +353,13 @@ class Loop:
     def _step(self, phase: Phase, batches: list[Batch]) -> Iterator[Event]:
         places = next(self._places)
         rate = self._set_rates(phase)
-        losses, real, padded = self._gradients(batches, places)
+        with self._mixed_out(phase):
+            losses, real, padded = self._gradients(batches, places)
         units = sum(batch.units for batch in batches)
         loss = float(sum(part.sum() for part in losses)) / units
         norm = self._gradient_norm()
         if math.isfinite(loss) and math.isfinite(norm):
+            self._pull()
             self._optimizer.step()
             self._update_average()
         else:
@@ -372,10 +393,28 @@ class Loop:
         for index, (batch, members) in enumerate(zip(batches, places, strict=True)):
             # a single example has no spread that could be gathered
             with nullcontext() if len(members) > 1 else statistics_at_rest(self._m.model):
-                loss = self._losses(self._said(index, batch, members), batch.target)
+                loss = self._regularized(index, batch, members)
             torch.autograd.backward(loss.sum() / units)
             losses.append(loss.detach())
         return losses
+
+    def _regularized(self, index: int, batch: Batch, members: Sequence[int]) -> Tensor:
+        """The losses of a pass; where they are the task's, with what keeps a model from learning by heart."""
+        m, asked = self._m, self._m.options.regularization
+        if m.phases[self.state.phase].objective != "task" or (asked.mixup is None and asked.r_drop is None):
+            return self._losses(self._said(index, batch, members), batch.target)
+        numbers: list[tuple[str, ...]] = [()] if asked.r_drop is None else [(), ("again",)]
+        with ExitStack() as stack:
+            losses = self._losses
+            if asked.mixup is not None:
+                mixed = mixture(asked.mixup, len(members), number=draw("mixup", m.seed, self.state.step, index))
+                stack.enter_context(mixing(readout_of(m.model, m.anatomy), mixed))
+                losses = partial(mixed.losses, self._losses)
+            said = [self._said(index, batch, members, *number) for number in numbers]
+        loss = torch.stack([losses(output, batch.target) for output in said]).mean(dim=0)
+        if asked.r_drop is None:
+            return loss
+        return loss + asked.r_drop * disagreement(m.answers.kind, *(output["logits"] for output in said))
 
     def _of_pairs(self, batches: Sequence[Batch], places: Sequence[Sequence[int]]) -> list[Tensor]:
         """Gradients of a loss that looks at pairs of examples, which several passes compute.
@@ -395,10 +434,10 @@ class Loop:
             torch.autograd.backward(self._said(index, *one)["logits"].float(), slope)
         return list(torch.split(losses.detach(), sizes))
 
-    def _said(self, index: int, batch: Batch, members: Sequence[int]) -> Any:
-        """What the model says in one of the passes of this step, with that pass's noise."""
+    def _said(self, index: int, batch: Batch, members: Sequence[int], *number: str) -> Any:
+        """What the model says in one of the passes of this step, with its noise; a ``number`` gives it another."""
         self._stop()
-        _seed(draw("noise", self._m.seed, self.state.step, index), self._m.device)
+        _seed(draw("noise", self._m.seed, self.state.step, index, *number), self._m.device)
         inputs = self._m.device.move(batch.inputs)
         with self._m.device.computing():
             return self._m.execution(inputs, members)
@@ -406,6 +445,27 @@ class Loop:
     def _losses(self, output: Any, target: Tensor) -> Tensor:
         with self._m.device.computing():
             return self._loss.function(output, target.to(self._m.device.device))
+
+    @contextmanager
+    def _mixed_out(self, phase: Phase) -> Iterator[None]:
+        """While this lasts a share of the weights that train is back where it began, where that is asked for."""
+        share = self._m.options.regularization.mixout
+        if share is None:
+            yield
+            return
+        chosen = {name: self._parameters[name] for name in sorted(self._mixable & phase.trainable)}
+        with mixout(chosen, self._start, share, number=draw("mixout", self._m.seed, self.state.step)):
+            yield
+
+    def _pull(self) -> None:
+        """Decay towards where pretrained weights began, where that is asked for: AdamW's does not act on them then."""
+        strength = self._m.options.regularization.l2_sp
+        if strength is None:
+            return
+        for group in self._optimizer.param_groups:
+            for name, parameter in zip(group["names"], group["params"], strict=True):
+                if name in self._start and parameter.ndim >= 2:
+                    pull(parameter, self._start[name], group["lr"] * strength)
 
     def _gradient_norm(self) -> float:
         """The norm of the whole gradient, which is then cut to the largest that is allowed."""
@@ -465,6 +525,7 @@ class Loop:
                 f"step {self.state.step}: the validation score is not a number",
                 fix="lower strategy.learning_rate",
             )
+        self._scored = (verdict.score, verdict.tie)
         best = self.state.best
         better = best is None or (verdict.score, verdict.tie) > (best["score"], best["tie"])
         if better:
@@ -481,6 +542,78 @@ class Loop:
                 "best": better,
             },
         )
+
+    def settle(self) -> Iterator[Event]:
+        """Average the weights of epochs, and go back towards where they began, as far as asked; after ``use_best``.
+
+        The model runs whole for it, so that the scores that decide are the same however training was computed.
+
+        Raises:
+            CheckpointError: what was put aside is damaged.
+        """
+        options = self._m.options
+        if options.average is not None:
+            yield from self._average_epochs(options.average)
+        if options.interpolate is not None:
+            yield from self._interpolate(options.interpolate)
+
+    def _put_aside(self) -> None:
+        """Keep the weights of this epoch where those of the last phase's epochs are to be averaged."""
+        if self._m.options.average is None or self.state.phase < len(self._m.phases) - 1:
+            return
+        assert self._m.checkpoints is not None, "there is no place to put weights aside"
+        weights = self._tensors()["weights"] | self._average
+        self._require_finite(weights)
+        checkpoint.publish(
+            self._m.checkpoints / _ASIDE, self.state.step, {"step": self.state.step}, {"weights": weights}
+        )
+        scored = dict(zip(("score", "tie"), self._scored, strict=True))
+        self.state.aside.append({"step": self.state.step, "epoch": self.state.epoch, **scored})
+
+    def _average_epochs(self, how: str) -> Iterator[Event]:
+        found = [
+            averaging.Ingredient(each["epoch"], (each["score"], each["tie"]), partial(self._aside, each["step"]))
+            for each in self.state.aside
+        ]
+        if not found:
+            return
+        mean, epochs = averaging.uniform(found) if how == "uniform" else averaging.greedy(found, self._score_of)
+        self._put(mean)
+        yield Event("average", {"how": how, "epochs": sorted(epochs), "of": len(found)})
+
+    def _interpolate(self, asked: str | float) -> Iterator[Event]:
+        tuned = {name: value.detach().clone() for name, value in self._by_name().items() if name in self._start}
+        verdicts: dict[float, Verdict] = {}
+        for share in averaging.SHARES if self._validate is not None else ():
+            assert self._validate is not None
+            self._put(averaging.between(self._start, tuned, share))
+            verdicts[share] = self._validate(self._m.execution)
+        scores = {share: verdict.score for share, verdict in verdicts.items()}
+        share = averaging.best_share(scores) if isinstance(asked, str) else asked
+        self._put(averaging.between(self._start, tuned, share))
+        curve = [{"share": each, "loss": found.loss, "scores": found.values} for each, found in verdicts.items()]
+        yield Event("interpolation", {"asked": asked, "share": share, "curve": curve})
+
+    def _aside(self, step: int) -> dict[str, Tensor]:
+        assert self._m.checkpoints is not None
+        try:
+            return checkpoint.open_checkpoint(self._m.checkpoints / _ASIDE / f"step-{step:08d}").tensors("weights")
+        except CheckpointError as error:
+            raise CheckpointError(error.problem, fix="start a new run, or leave training.average out") from None
+
+    def _score_of(self, weights: Mapping[str, Tensor]) -> float:
+        assert self._validate is not None
+        self._put(weights)
+        return self._validate(self._m.execution).score
+
+    def _by_name(self) -> dict[str, Tensor]:
+        return {**self._parameters, **dict(self._m.model.named_buffers())}
+
+    def _put(self, weights: Mapping[str, Tensor]) -> None:
+        places = self._by_name()
+        with torch.no_grad():
+            for name, value in weights.items():
+                places[name].copy_(value)
 
     def _publish(self) -> Iterator[Event]:
         tensors = self._tensors()
@@ -517,8 +650,12 @@ class Loop:
         copies = 3 if self._m.options.ema is None else 4
         return sum(self._parameters[name].numel() * 4 * copies for name in self._saved)
 
+    def _size_aside(self) -> int:
+        """Bytes of the weights that are put aside, one copy an epoch."""
+        epochs = 0 if self._m.options.average is None else self._m.phases[-1].epochs
+        return epochs * sum(self._parameters[name].numel() * 4 for name in self._saved)
+
     def _load(self, found: checkpoint.Checkpoint) -> None:
-        places = self._parameters | dict(self._m.model.named_buffers())
         weights, optimizer = found.tensors("weights"), found.tensors("optimizer")
         _require_names(found, "weights", weights, self._tensors()["weights"])
         moments: dict[str, dict[str, Tensor]] = defaultdict(dict)
@@ -526,9 +663,7 @@ class Loop:
             name, _, moment = key.rpartition(".")
             moments[name][moment] = value
         _require_names(found, "optimizer", optimizer, [f"{name}.{key}" for name in moments for key in _MOMENTS])
-        with torch.no_grad():
-            for name, value in weights.items():
-                places[name].copy_(value)
+        self._put(weights)
         for group in self._optimizer.param_groups:
             for name, parameter in zip(group["names"], group["params"], strict=True):
                 of_one = moments.get(name, {})
@@ -541,7 +676,7 @@ class Loop:
         frontier = find_frontier(self._m.model, self._m.anatomy)
         self._resting = resting(self._m.model, self._m.anatomy, frontier.blocks)
         set_modes(self._m.model, self._resting)
-        self._optimizer = _optimizer(self._parameters, phase, self._m.options)
+        self._optimizer = _optimizer(self._parameters, self._m, phase)
 
     def _frozen_now(self) -> str:
         return frozen_sha256(self._m.model, self._m.phases[self.state.phase].trainable)
@@ -597,14 +732,24 @@ def _quick(model: nn.Module, device: Device) -> Iterator[None]:
         yield
 
 
-def _optimizer(parameters: Mapping[str, nn.Parameter], phase: Phase, options: TrainingOptions) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter, 2019); biases and norms do not decay."""
+def _start(material: Material) -> dict[str, Tensor]:
+    """Where what is pretrained began, where something asks for it."""
+    options = material.options
+    asked = (options.regularization.l2_sp, options.regularization.mixout, options.interpolate)
+    if all(value is None for value in asked):
+        return {}
+    return starting_weights(material.model, material.anatomy, material.phases)
+
+
+def _optimizer(parameters: Mapping[str, nn.Parameter], material: Material, phase: Phase) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter, 2019); biases and norms do not decay, nor what is pulled to where it began."""
+    pulled = frozenset() if material.options.regularization.l2_sp is None else anchored(material.anatomy, [phase])
     groups = []
     for group in phase.groups:
         for decays in (True, False):
-            names = [name for name in group.parameters if (parameters[name].ndim >= 2) is decays]
+            names = [name for name in group.parameters if (parameters[name].ndim >= 2 and name not in pulled) is decays]
             if names:
-                decay = options.weight_decay if decays else 0.0
+                decay = material.options.weight_decay if decays else 0.0
                 members = [parameters[name] for name in names]
                 groups.append(
                     {

@@ -90,11 +90,8 @@ def _validation(material: Material, validations: list[dict[str, Any]]) -> list[F
         axes.grid(axis="y")
         alt = "; ".join(f"epoch {x:g}: {number(y)}" for x, y in points[-20:])
         drawn = svg(figure, name="validation", alt=f"validation {title}: {alt}")
-    return [
-        Figure(
-            f"The score on {material.unit}s that were not trained on. The marked moment was kept as the result.", drawn
-        )
-    ]
+    kept = "was the best" if material.last("average") else "was kept as the result"
+    return [Figure(f"The score on {material.unit}s that were not trained on. The marked moment {kept}.", drawn)]
 
 
 def _line(points: list[tuple[float, float]], *, name: str, label: str) -> Markup:
@@ -112,7 +109,7 @@ def _facts(material: Material, steps: list[dict[str, Any]]) -> Facts:
     facts = [Fact("Steps", count(steps[-1]["step"]) if steps else "–")]
     if "seconds" in end:
         facts.append(Fact("Time", duration(end["seconds"])))
-    if end.get("best_step") is not None:
+    if end.get("best_step") is not None and not material.last("average"):
         facts.append(Fact("Result taken from step", count(end["best_step"])))
     if padding and not material.of_images:
         facts.append(Fact("Padding computed", percent(sum(padding) / len(padding))))
