@@ -132,7 +132,7 @@ def test_a_sweep_that_does_not_fit_says_what_to_do(sweep: Any, said: str) -> Non
         ({"training.batch_size": [8, "many"]}, "training.batch_size"),
         ({"strategy.name": ["ful"]}, "did you mean 'full'"),
         ({"strategy.name": ["full", 2]}, "2 is not a strategy"),
-        ({"model.head": {"low": 1, "high": 2, "relative": True}}, "relative to 'own'"),
+        ({"model.head": {"low": 1, "high": 2, "relative": True}}, "relative to 'auto'"),
     ],
 )
 def test_a_key_that_cannot_be_varied_is_named(stage: Place, tmp_path: Path, space: dict[str, Any], said: str) -> None:

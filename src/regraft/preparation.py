@@ -94,7 +94,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
         task.prove(model.model, rows.encoded[:_TRIED], answers, model.processor)
     poll()
     strategy = strategy.settled(partial(looked, model, task, answers, rows, loss, seed=recipe.seed))
-    model, chosen = phased(model, strategy, recipe, epochs=epochs)
+    model, chosen = phased(model, strategy, recipe, answers, epochs=epochs)
     require_regularization(recipe, task, answers, model, chosen, rows, validation=bool(splits.validation))
     rows, augmentation = augmented(rows, task, recipe, answers, model, epochs=sum(phase.epochs for phase in chosen))
     device = choose_device(recipe.training.precision, model=model.model)
@@ -117,7 +117,9 @@ def fit_of(answers: Answers, *, seed: int) -> Fit | None:
     return partial(evaluation.linear_readout, answers.kind, seed=seed, classes=answers.width)
 
 
-def phased(model: Pretrained, strategy: Strategy, recipe: Recipe, *, epochs: int) -> tuple[Pretrained, list[Phase]]:
+def phased(
+    model: Pretrained, strategy: Strategy, recipe: Recipe, answers: Answers, *, epochs: int
+) -> tuple[Pretrained, list[Phase]]:
     """What trains in which phase, of a model with all that the strategy puts into it; and the model, knowing that.
 
     Raises:
@@ -125,6 +127,11 @@ def phased(model: Pretrained, strategy: Strategy, recipe: Recipe, *, epochs: int
             stay noise.
     """
     chosen = phases(strategy, model.anatomy, epochs=epochs, freeze=recipe.strategy.freeze, train=recipe.strategy.train)
+    if any(phase.objective == "closed-form" for phase in chosen) and answers.kind not in evaluation.PROBED:
+        raise RecipeError(
+            f"a last layer is not fitted to {answers.kind}: there is no single answer for an example",
+            fix="let strategy.probe be trained, or take another strategy",
+        )
     trained = frozenset[str]().union(*(phase.trainable for phase in chosen))
     rounded = sorted(name for name in trained if not model.model.get_parameter(name).is_floating_point())
     if rounded:

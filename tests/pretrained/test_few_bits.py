@@ -56,7 +56,7 @@ def test_what_is_no_number_with_a_fraction_does_not_train(place: Path) -> None:
     layer.weight = nn.Parameter(torch.zeros_like(layer.weight, dtype=torch.uint8), requires_grad=False)
     asked = recipe(place, strategy="full")
     with pytest.raises(RecipeError, match="cannot be trained"):
-        phased(opened, make_strategy(asked.strategy), asked, epochs=1)
+        phased(opened, make_strategy(asked.strategy), asked, prepare(asked).answers, epochs=1)
 
 
 def test_heads_and_poolers_are_not_rounded(place: Path) -> None:

@@ -126,6 +126,25 @@ def test_a_head_that_does_more_than_its_last_layer_is_refused() -> None:
         require_plain({"logits": gave + 1}, gave)
 
 
+def test_a_probe_that_is_fitted_leaves_all_epochs_for_tuning(stage: Stage, output: Path, tmp_path: Path) -> None:
+    prepared = _prepared(stage, output, "strategy={name: probe-then-tune, probe: fitted}", "model.head=mean")
+    assert [(phase.objective, phase.epochs) for phase in prepared.phases] == [("closed-form", 1), ("task", 2)]
+    loop, _ = loop_of(prepared, tmp_path / "checkpoints")
+    told = [event.name for event in loop.events() if event.name in ("fit", "step", "frozen")]
+    assert told == ["fit", "frozen", *["step"] * 10, "frozen"]
+
+
+def test_nothing_is_fitted_where_an_example_has_many_answers(tmp_path: Path) -> None:
+    from regraft import make_recipe
+    from regraft.testing import WORDS, tiny_model, toy_images
+
+    data = toy_images(tmp_path / "images", kind="boxes", images=30)
+    model = tiny_model(tmp_path / "model", family="detr", words=WORDS)
+    asked = {"task": "object-detection", "data": str(data), "model": str(model), "output": str(tmp_path)}
+    with pytest.raises(RecipeError, match=r"no single answer|fits the last layer"):
+        prepare(make_recipe(asked, ["strategy={name: probe-then-tune, probe: fitted}"]))
+
+
 def test_a_fitted_run_says_so_in_its_plan(stage: Stage, output: Path) -> None:
     prepared = _prepared(stage, output, "strategy={name: logistic}")
     assert any("fitted" in note for note in prepared.plan.notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from regraft.errors import RecipeError
 from regraft.pretrained.anatomy import Anatomy
 from regraft.strategies._contract import Group, Look, Phase, Strategy
 from regraft.strategies._layerwise import Decay, layerwise, settled_decay
+from regraft.strategies._readout import fitted
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class ProbeThenTune(Strategy):
     https://arxiv.org/abs/2202.10054 (LP-FT).
 
     Options:
+        probe: trained by steps, or fitted as by the strategy logistic: quicker, where the head is a linear layer on
+            features that are known (model.head=mean for texts); all epochs are then for the second phase.
         probe_epochs: how many of the epochs only what is new trains; null for a third of them.
         probe_learning_rate: its rate while the rest is frozen.
         learning_rate: the rate of all, once everything trains.
@@ -31,6 +34,7 @@ class ProbeThenTune(Strategy):
 
     head_rate_option: ClassVar[str] = "probe_learning_rate"
 
+    probe: Literal["trained", "fitted"] = "trained"
     probe_epochs: Annotated[int, Field(ge=1)] | None = None
     probe_learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
@@ -41,6 +45,10 @@ class ProbeThenTune(Strategy):
         return settled_decay(self, look)
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
+        if self.probe == "fitted":
+            yield fitted(anatomy)
+            yield self._tuning(anatomy, epochs)
+            return
         probing = self.probe_epochs or max(1, epochs // 3)
         if probing >= epochs:
             asked = f" and strategy.probe_epochs = {self.probe_epochs}" if self.probe_epochs else ""
@@ -55,7 +63,10 @@ class ProbeThenTune(Strategy):
                 fix="take strategy=full",
             )
         yield Phase(probing, (Group(fresh, self.probe_learning_rate),))
+        yield self._tuning(anatomy, epochs - probing)
+
+    def _tuning(self, anatomy: Anatomy, epochs: int) -> Phase:
         groups = layerwise(
             anatomy, anatomy.parts, rate=self.learning_rate, decay=self.layer_decay, head_rate=self.head_learning_rate
         )
-        yield Phase(epochs - probing, tuple(groups))
+        return Phase(epochs, tuple(groups))

@@ -78,7 +78,7 @@ class Bench:
         rows, task, answers = replace(untouched.rows, views=()), untouched.task, untouched.answers
         rows = as_read(rows, task, answers, model)
         strategy = strategy.settled(partial(looked, model, task, answers, rows, untouched.loss, seed=recipe.seed))
-        model, chosen = phased(model, strategy, recipe, epochs=epochs)
+        model, chosen = phased(model, strategy, recipe, answers, epochs=epochs)
         _own(model.model, frozenset[str]().union(*(phase.trainable for phase in chosen)))
         validation = bool(untouched.splits.validation)
         require_regularization(recipe, task, answers, model, chosen, rows, validation=validation)
