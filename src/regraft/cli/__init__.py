@@ -21,6 +21,7 @@ COMMANDS = (
     "predict",
     "merge",
     "rank",
+    "rate",
     "report",
     "runs",
     "sweep",
