@@ -23,7 +23,8 @@ SPOKEN_FOR = {"sections", "report/words.py", "report/blocks.py"}
 
 PUBLIC = [
     *("Outcome", "Recipe", "RegraftError", "Run", "Tuned", "__version__", "evaluate", "find_rate", "find_run"),
-    *("make_recipe", "merge", "prepare", "read_recipe", "resume", "resume_events", "tune", "tune_events", "write_report"),
+    *("make_recipe", "merge", "prepare", "read_recipe", "resume", "resume_events"),
+    *("tune", "tune_events", "write_report"),
 ]
 
 

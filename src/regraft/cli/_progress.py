@@ -48,7 +48,7 @@ class _Lines:
             self._total = event.values["steps"]
         if event.name == "step":
             self._step(event.values)
-        elif not self._quiet or event.name in {"damaged", "collapsed"}:
+        elif not self._quiet or event.name == "damaged":
             for line in told(event):
                 self.write(line)
 
