@@ -21,7 +21,7 @@ RATES = np.geomspace(1e-6, 1.0, 100)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model, the same with a head of far larger weights, and a table."""
+    """A tiny model and a table."""
     folder = tmp_path_factory.mktemp("rates")
     tiny_model(folder / "model", words=WORDS)
     toy_table(folder / "reviews.csv")

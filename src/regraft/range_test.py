@@ -28,7 +28,7 @@ STEPS = 100
 _LOWEST, _HIGHEST = 1e-6, 1.0
 _MEMORY = 0.9  # of the moving average
 _DIVERGED = 4.0  # times the smallest loss
-_FIRST = 4  # a so manieth part of the steps shows what the loss is before anything is learned
+_FIRST = 4  # the first quarter of the steps shows what the loss is before anything is learned
 _REACH = 5  # steps to each side between which a slope is taken
 _SURE, _LITTLE = 3.0, 0.02  # spreads of the noise, and share of the loss, below which a change says nothing
 
