@@ -22,8 +22,9 @@ HEAVY = {"torch", "transformers", "numpy", "pydantic", "yaml", "rich", "sklearn"
 SPOKEN_FOR = {"sections", "report/words.py", "report/blocks.py"}
 
 PUBLIC = [
-    *("Outcome", "Recipe", "RegraftError", "Run", "Tuned", "__version__", "evaluate", "find_run", "make_recipe"),
-    *("merge", "prepare", "read_recipe", "resume", "resume_events", "soup", "tune", "tune_events", "write_report"),
+    *("Outcome", "Recipe", "RegraftError", "Run", "Tuned", "__version__", "evaluate", "find_rate", "find_run"),
+    *("make_recipe", "merge", "prepare", "read_recipe", "resume", "resume_events", "soup"),
+    *("tune", "tune_events", "write_report"),
 ]
 
 

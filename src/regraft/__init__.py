@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from regraft.errors import RegraftError
     from regraft.merging import merge
     from regraft.preparation import prepare
+    from regraft.range_test import find_rate
     from regraft.recipe import Recipe, make_recipe, read_recipe
     from regraft.report import write_report
     from regraft.run import Run, find_run
@@ -35,6 +36,7 @@ _HOMES = {
     "Run": "run",
     "Tuned": "tuned",
     "evaluate": "assessment",
+    "find_rate": "range_test",
     "find_run": "run",
     "make_recipe": "recipe",
     "merge": "merging",
@@ -56,6 +58,7 @@ __all__ = [
     "Tuned",
     "__version__",
     "evaluate",
+    "find_rate",
     "find_run",
     "make_recipe",
     "merge",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.metadata
+import inspect
 import pkgutil
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -66,8 +68,24 @@ def build(section: str, made_of: type[T], options: Mapping[str, Any]) -> T:
 
 
 def schema(made_of: type[Any]) -> dict[str, Any]:
-    """The JSON schema of the options."""
-    return TypeAdapter(made_of).json_schema()
+    """The JSON schema of the options, each with what is said of it."""
+    found, told = TypeAdapter(made_of).json_schema(), descriptions(made_of)
+    for name, option in found.get("properties", {}).items():
+        if name in told:
+            option["description"] = told[name]
+    return found
+
+
+def descriptions(made_of: type[Any]) -> dict[str, str]:
+    """What the docstring says of each option, below ``Options:``; what is indented deeper goes on."""
+    told: dict[str, str] = {}
+    name = ""
+    for line in (inspect.getdoc(made_of) or "").partition("Options:")[2].splitlines():
+        if begun := re.match(r" {4}(\w+): (.+)", line):
+            name, told[begun[1]] = begun[1], begun[2]
+        elif name and line.startswith(" " * 8):
+            told[name] += f" {line.strip()}"
+    return told
 
 
 def _checked(key: str, kind: Any, value: Any) -> Any:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from regraft import evaluation
 from regraft.assessment import compose_scores, score_baselines, wanted_taps, write_predictions
+from regraft.collapse import look_for_collapse, only_class
 from regraft.errors import Interrupted, RecipeError, TrainingError
 from regraft.fingerprint import digest, tensors_sha256
 from regraft.frozen import Execution, Tap, store_root
@@ -29,7 +31,7 @@ from regraft.planning.usage import peak_memory, reset_peak, seconds_by_part
 from regraft.preparation import Prepared, fit_of, make_rows, prepare
 from regraft.recipe import Recipe, TrainingOptions, read_recipe, to_yaml
 from regraft.run import Run, create_run, read_json, storage, write_durably, write_json, write_text
-from regraft.training import Event, Loop, Material, Poll, Rows, Verdict, checkpoint, stoppable
+from regraft.training import Event, Loop, Material, Poll, Rows, Verdict, checkpoint, schedule, stoppable
 from regraft.tuned import Tuned
 from regraft.version import __version__
 
@@ -178,6 +180,7 @@ def make_loop(
     validate: Callable[[Execution], Verdict] | None = None,
     wanted: Sequence[Tap] = (),
     known: dict[int, dict[str, Any]] | None = None,
+    factor: Callable[[int, int], float] | None = None,
     stop: Poll = lambda: None,
 ) -> Loop:
     """The loop of a prepared run, its model on the device. Nothing is written until its events are taken.
@@ -187,11 +190,12 @@ def make_loop(
         validate: scores the model as it is; None where no best is to be chosen.
         wanted: what else of the training rows is to be stored in the pass that fills the store, if there is one.
         known: how each phase is computed, where a run of the same kind has proved it; what this run decides is added.
+        factor: what rates are multiplied by, of a step and the steps of its phase; None for the recipe's schedule.
         stop: called before each pass; may raise to stop.
     """
     opened, device = prepared.pretrained, prepared.device
     opened.model.to(device.device)
-    subject = prepared.subject()
+    subject, options = prepared.subject(), prepared.recipe.training
     material = Material(
         model=opened.model,
         anatomy=opened.anatomy,
@@ -201,10 +205,11 @@ def make_loop(
         loss=prepared.loss,
         rows=prepared.rows,
         phases=prepared.phases,
-        options=prepared.recipe.training,
+        options=options,
         seed=prepared.recipe.seed,
         device=device,
         execution=Execution(subject, prepared.rows.seen, prepared.recipe.cache, root=store_root()),
+        factor=factor or partial(schedule.factor, schedule=options.schedule, warmup=options.warmup),
         fit=fit_of(prepared.answers, seed=prepared.recipe.seed),
         checkpoints=checkpoints,
         wanted=wanted,
@@ -246,7 +251,8 @@ def make_validator(prepared: Prepared, stop: Poll) -> Callable[[Execution], Verd
         values = evaluation.measure(evaluation.metrics_for(answers.kind), target, scores)
         sign = 1.0 if metric.higher_is_better else -1.0
         tie = evaluation.tie_of(answers.kind, values)
-        return Verdict(sign * values[metric.name], tie, losses / units, evaluation.to_json(values), said)
+        only = only_class(scores, target, answers.names) if answers.kind == "classes" else None
+        return Verdict(sign * values[metric.name], tie, losses / units, evaluation.to_json(values), said, only)
 
     return validate
 
@@ -262,6 +268,8 @@ def _conclude(prepared: Prepared, run: Run, stop: Poll) -> Generator[Event, None
         said[name] = _outputs(tuned, rows, prepared, stop)
         sides[name] = evaluation.Outputs(*prepared.task.targets.judged(rows.values, said[name], prepared.answers))
         yield Event("stage", {"doing": f"evaluated {len(examples)} {name} row{'' if len(examples) == 1 else 's'}"})
+    if collapsed := look_for_collapse(prepared, tuned, said["validation"], run.history(), stop):
+        yield _recorded(run, Event("collapsed", collapsed))
     baselines = score_baselines(prepared, stop) if prepared.recipe.evaluation.baselines else {}
     yield Event("stage", {"doing": "scored the baselines"})
     scores = compose_scores(prepared, sides, baselines)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
+from regraft import extensions
 from regraft.errors import RecipeError
 from regraft.pretrained import Anatomy
 from regraft.recipe import StrategyOptions
@@ -318,3 +320,33 @@ def test_rates_fall_as_relative_gradients_do(pull: list[float], decay: float) ->
     look = {f"blocks[{n}]": value for n, value in enumerate(pull)}
     settled = make_strategy(StrategyOptions(name="full", layer_decay="auto")).settled(lambda: look)
     assert settled.layer_decay == decay  # type: ignore[attr-defined]
+
+
+# Where default rates come from
+
+
+RATES = [
+    (name, field.name)
+    for name in strategy_names()
+    for field in fields(strategy_class(StrategyOptions(name=name)))  # type: ignore[arg-type]
+    if field.name.endswith("learning_rate") and field.name != "head_learning_rate"
+]
+
+
+def test_every_strategy_that_takes_steps_has_a_rate() -> None:
+    assert {name for name, _ in RATES} == set(strategy_names()) - {"logistic"}
+
+
+@pytest.mark.parametrize(("name", "option"), RATES)
+def test_a_default_rate_says_where_it_comes_from(name: str, option: str) -> None:
+    told = extensions.descriptions(strategy_class(StrategyOptions(name=name)))[option]
+    assert re.search(r"\b20\d\d\b|paper|SetFit's|P-Tuning v2's|``|measured", told), told
+
+
+@pytest.mark.parametrize(("name", "option"), RATES)
+def test_a_rate_that_is_said_to_be_that_of_another_strategy_is(name: str, option: str) -> None:
+    found = strategy_class(StrategyOptions(name=name))
+    told = re.search(r"(twice )?that of ``([a-z-]+)``", extensions.descriptions(found)[option])
+    times = 2 if told and told[1] else 1
+    other = make_strategy(StrategyOptions(name=told[2])).learning_rate if told else None
+    assert other is None or getattr(found(), option) == times * other

@@ -22,6 +22,7 @@ COMMANDS = (
     "merge",
     "soup",
     "rank",
+    "rate",
     "report",
     "runs",
     "sweep",

@@ -119,7 +119,10 @@ def told(event: Event) -> list[str]:
         scores = ", ".join(
             f"{name} {value:.3f}" for name, value in list(values["scores"].items())[:4] if value is not None
         )
-        return [f"epoch {values['epoch']:g}: {scores}{' (best so far)' if values['best'] else ''}"]
+        alike = f"; all rows are said to be {values['only']!r}" if "only" in values else ""
+        return [f"epoch {values['epoch']:g}: {scores}{' (best so far)' if values['best'] else ''}{alike}"]
+    if event.name == "collapsed":
+        return [*(f"not learned: {each}" for each in values["seen"]), *(f"  try {each}" for each in values["tries"])]
     messages: dict[str, Callable[[], str]] = {
         "resume": lambda: f"resuming from {values['from'] or 'the start'}",
         "damaged": lambda: f"passed over a damaged checkpoint: {values['checkpoint']}",

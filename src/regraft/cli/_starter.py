@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import fields
-from inspect import getdoc
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -50,10 +48,8 @@ def recipe_schema() -> dict[str, Any]:
         names = extensions.names(room)
         options = whole["$defs"][section]
         options["properties"]["name"]["enum"] = names
-        for name in names:
-            found = extensions.schema(extensions.find(room, name, kind))
-            for key, value in found.get("properties", {}).items():
-                options["properties"].setdefault(key, value)
+        schemas = {name: extensions.schema(extensions.find(room, name, kind)) for name in names}
+        options["properties"].update(_of_all(schemas))
     whole["$defs"]["AugmentationOptions"]["properties"] = _ways_to_vary()
     for field, section in (
         ("augmentation", "AugmentationOptions"),
@@ -81,13 +77,32 @@ def _ways_to_vary() -> dict[str, Any]:
     return {key: ways[0] if len(ways) == 1 else {"anyOf": ways} for key, ways in found.items()}
 
 
+def _of_all(schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The options of several tasks or strategies. Where they share one, each says what it is there, and its default."""
+    shared: dict[str, dict[str, dict[str, Any]]] = {}
+    for owner, schema in schemas.items():
+        for key, value in schema.get("properties", {}).items():
+            shared.setdefault(key, {})[owner] = value
+    return {key: _joined(owners) for key, owners in shared.items()}
+
+
+def _joined(owners: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    first, *others = owners.values()
+    if all(other == first for other in others):
+        return first
+    told = [f"{owner} ({_plain(each.get('default'))}): {each.get('description', '')}" for owner, each in owners.items()]
+    same = all(other.get("default") == first.get("default") for other in others)
+    kept = {key: value for key, value in first.items() if same or key != "default"}
+    return kept | {"description": "\n".join(told)}
+
+
 def _options(made: Any) -> dict[str, Any]:
     return {field.name: getattr(made, field.name) for field in fields(made)}
 
 
 def _commented(made: Any) -> list[str]:
     """The options of a task or strategy, each with what the docstring says of it."""
-    told = dict(re.findall(r"^\s*(\w+): (.+)$", (getdoc(type(made)) or "").partition("Options:")[2], re.MULTILINE))
+    told = extensions.descriptions(type(made))
     return [
         f"{name}: {_plain(value)}" + (f"  # {told[name]}" if name in told else "")
         for name, value in _options(made).items()

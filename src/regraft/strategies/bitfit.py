@@ -23,7 +23,7 @@ class Bitfit(Strategy):
 
     Options:
         n: in so many of the top blocks and above, what is below being stored; null for all, the embeddings' too.
-        learning_rate: the paper's are 1e-4 to 1e-3; a small model on few rows needs more.
+        learning_rate: the paper's are 1e-4 to 1e-3; a small model on few rows needs more, as measured.
         head_learning_rate: the head's own rate; null for the same, or for more where a new head on images needs it.
     """
 

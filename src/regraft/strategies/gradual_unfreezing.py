@@ -23,7 +23,7 @@ class GradualUnfreezing(Strategy):
     are fewer epochs than parts, several blocks thaw at once. What is still frozen is stored.
 
     Options:
-        learning_rate: the rate of the top.
+        learning_rate: the rate of the top; that of ``top-layers``.
         head_learning_rate: the head's own rate; null for the same, or for more where a new head on images needs it.
         layer_decay: below 1, each block learns more slowly than the one above it; auto as relative gradients say.
     """

@@ -17,7 +17,8 @@ class LinearProbe(Strategy):
     """The backbone is frozen; the head trains, and whatever else no checkpoint held (a new pooler).
 
     Options:
-        learning_rate: a linear layer on fixed features bears a high one, a head that reads whole maps a higher one.
+        learning_rate: that of AdamW by default (Loshchilov and Hutter, 2019), which a linear layer on fixed features
+            bears; a head that reads whole maps bears a higher one.
     """
 
     head_rate_option: ClassVar[str] = "learning_rate"

@@ -26,8 +26,8 @@ class ProbeThenTune(Strategy):
         probe: trained by steps, or fitted as by the strategy logistic: quicker, where the head is a linear layer on
             features that are known (model.head=mean for texts); all epochs are then for the second phase.
         probe_epochs: how many of the epochs only what is new trains; null for a third of them.
-        probe_learning_rate: its rate while the rest is frozen.
-        learning_rate: the rate of all, once everything trains.
+        probe_learning_rate: its rate while the rest is frozen; that of ``linear-probe``.
+        learning_rate: the rate of all, once everything trains; that of ``full``.
         head_learning_rate: the head's own rate then; null for the same.
         layer_decay: below 1, each block learns more slowly than the one above it; auto as relative gradients say.
     """

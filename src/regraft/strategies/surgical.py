@@ -26,7 +26,7 @@ class Surgical(Strategy):
     Options:
         n: how many blocks are chosen.
         blocks: the numbers of those that train, where they are not to be chosen.
-        learning_rate: of the blocks; as for the top layers.
+        learning_rate: of the blocks; that of ``top-layers``.
         head_learning_rate: the head's own rate; null for the same, or for more where a new head on images needs it.
     """
 

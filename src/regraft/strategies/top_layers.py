@@ -19,7 +19,7 @@ class TopLayers(Strategy):
 
     Options:
         n: how many blocks train.
-        learning_rate: the rate of the top; higher than for full tuning, for less can be forgotten.
+        learning_rate: the rate of the top; twice that of ``full``, for less can be forgotten.
         head_learning_rate: the head's own rate; null for the same, or for more where a new head on images needs it.
         layer_decay: below 1, each block learns more slowly than the one above it; auto as relative gradients say.
     """

@@ -46,7 +46,6 @@ from regraft.training.regularizers import (
     pull,
     starting_weights,
 )
-from regraft.training.schedule import factor
 from regraft.training.signals import Poll
 from regraft.training.tables import Tables, large_tables
 
@@ -67,7 +66,8 @@ class Event:
 class Verdict:
     """What a look at the validation data gave. ``score`` is larger for better; ``tie`` decides between equals.
 
-    ``logits`` of the rows, [n, width], are for whoever wants an interval.
+    ``logits`` of the rows, [n, width], are for whoever wants an interval. ``only`` is the class that all rows are said
+    to be of, where others are among them.
     """
 
     score: float
@@ -75,6 +75,7 @@ class Verdict:
     loss: float
     values: dict[str, float | None]
     logits: NDArray[np.float32] | None = None
+    only: str | None = None
 
 
 @dataclass
@@ -110,6 +111,7 @@ class Material:
     seed: int
     device: Device
     execution: Execution
+    factor: Callable[[int, int], float]  # what rates are multiplied by, of a step and the steps of its phase
     fit: Fit | None  # of the last layer, where a phase can ask for it
     checkpoints: Path | None  # their folder; None where nobody will go on with this run
     wanted: Sequence[Tap]  # what else of the training rows is stored where rows are, for later
@@ -540,6 +542,7 @@ class Loop:
                 "loss": verdict.loss,
                 "scores": verdict.values,
                 "best": better,
+                **({} if verdict.only is None else {"only": verdict.only}),
             },
         )
 
@@ -682,9 +685,8 @@ class Loop:
         return frozen_sha256(self._m.model, self._m.phases[self.state.phase].trainable)
 
     def _set_rates(self, phase: Phase) -> float:
-        options = self._m.options
         done = self.state.epoch * self._per_epoch + self.state.batch
-        share = factor(done, phase.epochs * self._per_epoch, schedule=options.schedule, warmup=options.warmup)
+        share = self._m.factor(done, phase.epochs * self._per_epoch)
         for group in self._optimizer.param_groups:
             group["lr"] = group["full_rate"] * share
         return float(max(group["lr"] for group in self._optimizer.param_groups))

@@ -17,7 +17,8 @@ def render(material: Material) -> Section | None:
     scores = material.scores
     if not scores.get("test") or not material.primary:
         return None
-    blocks: list[Block] = [_score(material), *_untouched(material), *_against_majority(material)]
+    blocks: list[Block] = [*_collapsed(material), _score(material)]
+    blocks += [*_untouched(material), *_against_majority(material)]
     blocks += [*_forest(material), _table(material)]
     blocks += _signatures(material)
     return Section("score", "How good is it?", blocks)
@@ -52,6 +53,15 @@ def _against_majority(material: Material) -> list[Note]:
     others = [each for each in material.scores.get("comparisons") or [] if each.get("baseline") != deciding]
     told = [each["verdict"] for each in others if each.get("verdict")]
     return [Note(_sentence(f"Against the other baseline, {verdict}")) for verdict in told]
+
+
+def _collapsed(material: Material) -> list[Note]:
+    """That the model has learned nothing, as far as could be seen, and what to try."""
+    told = material.last("collapsed")
+    if not told:
+        return []
+    seen = " ".join(_sentence(each) for each in told["seen"])
+    return [Note(f"The model may have learned nothing. {seen} What to try: {'; '.join(told['tries'])}.", tone="warn")]
 
 
 def _untouched(material: Material) -> list[Note]:
