@@ -3,7 +3,8 @@
 from regraft.device import Device, choose_device
 from regraft.training.gradients import relative_gradients
 from regraft.training.loader import Rows
-from regraft.training.loop import Event, Loop, Material, State, Verdict, total_steps
+from regraft.training.loop import Loop
+from regraft.training.material import Event, Material, State, Verdict, total_steps
 from regraft.training.readout import Fit
 from regraft.training.requirements import remarks, require_fitting, require_mixed
 from regraft.training.signals import Poll, Stop, stoppable

@@ -8,12 +8,10 @@ bits as one that was not.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,103 +24,25 @@ from regraft.data.example import Example
 from regraft.device import Device, out_of_memory
 from regraft.errors import CheckpointError, DataError, Interrupted, NotFiniteError, OutOfMemoryError, ResourceError
 from regraft.fingerprint import draw
-from regraft.frozen import Decision, Execution, Tap, at_rest, find_frontier, resting, statistics_at_rest
-from regraft.pretrained import Anatomy, fast_attention
+from regraft.frozen import Decision, Execution, at_rest, find_frontier, resting
+from regraft.pretrained import fast_attention
 from regraft.recipe import TrainingOptions
 from regraft.strategies import Phase
-from regraft.tasks import Answers, Batch, Loss, Task
-from regraft.training import averaging, checkpoint
+from regraft.tasks import Batch
+from regraft.training import checkpoint
 from regraft.training.dropout import fast_dropout
 from regraft.training.freeze import freeze_all_but, frozen_sha256, prove_frozen, set_modes
-from regraft.training.loader import Rows, steps_of
-from regraft.training.readout import Fit, embedding, put, readout_of, require_plain, supervised_contrastive, watching
-from regraft.training.regularizers import (
-    anchored,
-    disagreement,
-    mixable,
-    mixing,
-    mixout,
-    mixture,
-    pull,
-    starting_weights,
-)
+from regraft.training.loader import steps_of
+from regraft.training.material import Event, Material, State, Verdict, total_steps
+from regraft.training.optimizer import laid_out, make_optimizer, moments_of, put_moments, whole
+from regraft.training.passes import Passes
+from regraft.training.readout import embedding, put, readout_of, require_plain, supervised_contrastive, watching
+from regraft.training.regularizers import mixable, mixout, pull, starting_weights
+from regraft.training.settling import Settling, put_aside
 from regraft.training.signals import Poll
 from regraft.training.tables import Tables, large_tables
 
 _PROOF = 4  # training examples, from the shortest to the longest, on which a way to compute is proved
-_ASIDE = "epochs"  # the folder of weights that are put aside, in that of the checkpoints
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps of each parameter
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened, for the event log, the progress line and whoever iterates."""
-
-    name: str
-    values: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a look at the validation data gave. ``score`` is larger for better; ``tie`` decides between equals.
-
-    ``logits`` of the rows, [n, width], are for whoever wants an interval. ``only`` is the class that all rows are said
-    to be of, where others are among them.
-    """
-
-    score: float
-    tie: float
-    loss: float
-    values: dict[str, float | None]
-    logits: NDArray[np.float32] | None = None
-    only: str | None = None
-
-
-@dataclass
-class State:
-    """Where a run stands, but for its tensors."""
-
-    step: int = 0
-    phase: int = 0
-    epoch: int = 0
-    batch: int = 0
-    skipped: int = 0
-    waited: int = 0
-    best: dict[str, Any] | None = None
-    frozen: str | None = None
-    execution: dict[str, Any] | None = None  # how this phase is computed
-    aside: list[dict[str, Any]] = field(default_factory=list)  # epochs whose weights were put aside, with their scores
-    finished: bool = False
-
-
-@dataclass(frozen=True)
-class Material:
-    """All that a loop works on."""
-
-    model: nn.Module
-    anatomy: Anatomy
-    processor: Any
-    task: Task
-    answers: Answers
-    loss: Loss
-    rows: Rows
-    phases: Sequence[Phase]
-    options: TrainingOptions
-    seed: int
-    device: Device
-    execution: Execution
-    factor: Callable[[int, int], float]  # what rates are multiplied by, of a step and the steps of its phase
-    fit: Fit | None  # of the last layer, where a phase can ask for it
-    checkpoints: Path | None  # their folder; None where nobody will go on with this run
-    wanted: Sequence[Tap]  # what else of the training rows is stored where rows are, for later
-    known: dict[int, dict[str, Any]]  # how phases are computed, where that was decided in a run of the same kind
-    origin: Mapping[str, str]  # hashes of what a checkpoint belongs to, by what it is called: the recipe, the data
-
-
-def total_steps(rows: int, phases: Sequence[Phase], batch_size: int) -> int:
-    """How many optimizer steps a run takes if it is not stopped early; what is fitted counts as one."""
-    per_epoch = -(-rows // batch_size)
-    return sum(1 if phase.objective == "closed-form" else phase.epochs * per_epoch for phase in phases)
 
 
 class Loop:
@@ -140,7 +60,7 @@ class Loop:
         self._stop = stop
         self._parameters = dict(material.model.named_parameters())
         self._saved = sorted(frozenset[str]().union(*(phase.trainable for phase in material.phases)))
-        self._optimizer = _optimizer(self._parameters, material, material.phases[0])
+        self._optimizer = self._optimizer_of(material.phases[0])
         self._batch = partial(  # not a method, which would take the whole loop along to a worker
             material.rows.batch, task=material.task, answers=material.answers, processor=material.processor
         )
@@ -356,7 +276,7 @@ class Loop:
         places = next(self._places)
         rate = self._set_rates(phase)
         with self._mixed_out(phase):
-            losses, real, padded = self._gradients(batches, places)
+            losses = Passes(self._m, phase, self._loss, self.state.step, self._stop).gradients(batches, places)
         units = sum(batch.units for batch in batches)
         loss = float(sum(part.sum() for part in losses)) / units
         norm = self._gradient_norm()
@@ -378,75 +298,9 @@ class Loop:
                     "loss": loss,
                     "learning_rate": rate,
                     "grad_norm": norm,
-                    "padding": round(1 - real / padded, 4) if padded else 0.0,
+                    "padding": _padding(batches),
                 },
             )
-
-    def _gradients(self, batches: list[Batch], places: Sequence[Sequence[int]]) -> tuple[list[Tensor], int, int]:
-        """Add up the gradients of a step's passes. Returns the losses of each pass, real and computed tokens."""
-        pairs = self._m.phases[self.state.phase].objective == "contrastive" and len(batches) > 1
-        losses = (self._of_pairs if pairs else self._one_by_one)(batches, places)
-        masks = [batch.inputs["attention_mask"] for batch in batches if "attention_mask" in batch.inputs]
-        return losses, sum(int(mask.sum()) for mask in masks), sum(mask.numel() for mask in masks)
-
-    def _one_by_one(self, batches: Sequence[Batch], places: Sequence[Sequence[int]]) -> list[Tensor]:
-        """Gradients of a loss that looks at each example alone."""
-        units, losses = sum(batch.units for batch in batches), []
-        for index, (batch, members) in enumerate(zip(batches, places, strict=True)):
-            # a single example has no spread that could be gathered
-            with nullcontext() if len(members) > 1 else statistics_at_rest(self._m.model):
-                loss = self._regularized(index, batch, members)
-            torch.autograd.backward(loss.sum() / units)
-            losses.append(loss.detach())
-        return losses
-
-    def _regularized(self, index: int, batch: Batch, members: Sequence[int]) -> Tensor:
-        """The losses of a pass; where they are the task's, with what keeps a model from learning by heart."""
-        m, asked = self._m, self._m.options.regularization
-        if m.phases[self.state.phase].objective != "task" or (asked.mixup is None and asked.r_drop is None):
-            return self._losses(self._said(index, batch, members), batch.target)
-        numbers: list[tuple[str, ...]] = [()] if asked.r_drop is None else [(), ("again",)]
-        with ExitStack() as stack:
-            losses = self._losses
-            if asked.mixup is not None:
-                mixed = mixture(asked.mixup, len(members), number=draw("mixup", m.seed, self.state.step, index))
-                stack.enter_context(mixing(readout_of(m.model, m.anatomy), mixed))
-                losses = partial(mixed.losses, self._losses)
-            said = [self._said(index, batch, members, *number) for number in numbers]
-        loss = torch.stack([losses(output, batch.target) for output in said]).mean(dim=0)
-        if asked.r_drop is None:
-            return loss
-        return loss + asked.r_drop * disagreement(m.answers.kind, *(output["logits"] for output in said))
-
-    def _of_pairs(self, batches: Sequence[Batch], places: Sequence[Sequence[int]]) -> list[Tensor]:
-        """Gradients of a loss that looks at pairs of examples, which several passes compute.
-
-        Each pass is made twice, with the same noise: first to see what the loss makes of all of them, then for its
-        gradient. Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021,
-        https://arxiv.org/abs/2101.06983.
-        """
-        made = list(enumerate(zip(batches, places, strict=True)))
-        with torch.no_grad(), statistics_at_rest(self._m.model):
-            parts = [self._said(index, *one)["logits"].float() for index, one in made]
-        joined = torch.cat(parts).requires_grad_()
-        losses = self._losses({"logits": joined}, torch.cat([batch.target for batch in batches]))
-        (slopes,) = torch.autograd.grad(losses.sum() / len(joined), joined)
-        sizes = [len(part) for part in parts]
-        for slope, (index, one) in zip(torch.split(slopes, sizes), made, strict=True):
-            torch.autograd.backward(self._said(index, *one)["logits"].float(), slope)
-        return list(torch.split(losses.detach(), sizes))
-
-    def _said(self, index: int, batch: Batch, members: Sequence[int], *number: str) -> Any:
-        """What the model says in one of the passes of this step, with its noise; a ``number`` gives it another."""
-        self._stop()
-        _seed(draw("noise", self._m.seed, self.state.step, index, *number), self._m.device)
-        inputs = self._m.device.move(batch.inputs)
-        with self._m.device.computing():
-            return self._m.execution(inputs, members)
-
-    def _losses(self, output: Any, target: Tensor) -> Tensor:
-        with self._m.device.computing():
-            return self._loss.function(output, target.to(self._m.device.device))
 
     @contextmanager
     def _mixed_out(self, phase: Phase) -> Iterator[None]:
@@ -554,11 +408,14 @@ class Loop:
         Raises:
             CheckpointError: what was put aside is damaged.
         """
-        options = self._m.options
-        if options.average is not None:
-            yield from self._average_epochs(options.average)
-        if options.interpolate is not None:
-            yield from self._interpolate(options.interpolate)
+        m, validate = self._m, self._validate
+        settling = Settling(self._put, None if validate is None else lambda: validate(m.execution))
+        if m.options.average is not None:
+            assert m.checkpoints is not None, "the weights of epochs were not kept"
+            yield from settling.average(m.options.average, m.checkpoints, self.state.aside)
+        if m.options.interpolate is not None:
+            tuned = {name: value.detach().clone() for name, value in self._by_name().items() if name in self._start}
+            yield from settling.interpolate(m.options.interpolate, self._start, tuned)
 
     def _put_aside(self) -> None:
         """Keep the weights of this epoch where those of the last phase's epochs are to be averaged."""
@@ -567,47 +424,9 @@ class Loop:
         assert self._m.checkpoints is not None, "there is no place to put weights aside"
         weights = self._tensors()["weights"] | self._average
         self._require_finite(weights)
-        checkpoint.publish(
-            self._m.checkpoints / _ASIDE, self.state.step, {"step": self.state.step}, {"weights": weights}
-        )
+        put_aside(self._m.checkpoints, self.state.step, weights)
         scored = dict(zip(("score", "tie"), self._scored, strict=True))
         self.state.aside.append({"step": self.state.step, "epoch": self.state.epoch, **scored})
-
-    def _average_epochs(self, how: str) -> Iterator[Event]:
-        found = [
-            averaging.Ingredient(each["epoch"], (each["score"], each["tie"]), partial(self._aside, each["step"]))
-            for each in self.state.aside
-        ]
-        if not found:
-            return
-        mean, epochs = averaging.uniform(found) if how == "uniform" else averaging.greedy(found, self._score_of)
-        self._put(mean)
-        yield Event("average", {"how": how, "epochs": sorted(epochs), "of": len(found)})
-
-    def _interpolate(self, asked: str | float) -> Iterator[Event]:
-        tuned = {name: value.detach().clone() for name, value in self._by_name().items() if name in self._start}
-        verdicts: dict[float, Verdict] = {}
-        for share in averaging.SHARES if self._validate is not None else ():
-            assert self._validate is not None
-            self._put(averaging.between(self._start, tuned, share))
-            verdicts[share] = self._validate(self._m.execution)
-        scores = {share: verdict.score for share, verdict in verdicts.items()}
-        share = averaging.best_share(scores) if isinstance(asked, str) else asked
-        self._put(averaging.between(self._start, tuned, share))
-        curve = [{"share": each, "loss": found.loss, "scores": found.values} for each, found in verdicts.items()]
-        yield Event("interpolation", {"asked": asked, "share": share, "curve": curve})
-
-    def _aside(self, step: int) -> dict[str, Tensor]:
-        assert self._m.checkpoints is not None
-        try:
-            return checkpoint.open_checkpoint(self._m.checkpoints / _ASIDE / f"step-{step:08d}").tensors("weights")
-        except CheckpointError as error:
-            raise CheckpointError(error.problem, fix="start a new run, or leave training.average out") from None
-
-    def _score_of(self, weights: Mapping[str, Tensor]) -> float:
-        assert self._validate is not None
-        self._put(weights)
-        return self._validate(self._m.execution).score
 
     def _by_name(self) -> dict[str, Tensor]:
         return {**self._parameters, **dict(self._m.model.named_buffers())}
@@ -640,13 +459,7 @@ class Loop:
         """What a checkpoint holds: all that trains in any phase, moving buffers, optimizer state, average."""
         buffers = {name: value for name, value in self._m.model.named_buffers() if name in self._m.model.state_dict()}
         weights = {name: self._parameters[name] for name in self._saved} | buffers
-        optimizer = {
-            f"{group['names'][index]}.{key}": value
-            for group in self._optimizer.param_groups
-            for index, parameter in enumerate(group["params"])
-            for key, value in self._optimizer.state[parameter].items()
-        }
-        return {"weights": weights, "optimizer": optimizer, "average": self._average}
+        return {"weights": weights, "optimizer": moments_of(self._optimizer), "average": self._average}
 
     def _size(self) -> int:
         """Bytes of a checkpoint: the weights, two moments of each, and the average if there is one."""
@@ -661,17 +474,12 @@ class Loop:
     def _load(self, found: checkpoint.Checkpoint) -> None:
         weights, optimizer = found.tensors("weights"), found.tensors("optimizer")
         _require_names(found, "weights", weights, self._tensors()["weights"])
-        moments: dict[str, dict[str, Tensor]] = defaultdict(dict)
-        for key, value in optimizer.items():
-            name, _, moment = key.rpartition(".")
-            moments[name][moment] = value
-        _require_names(found, "optimizer", optimizer, [f"{name}.{key}" for name in moments for key in _MOMENTS])
+        _require_names(found, "optimizer", optimizer, whole(optimizer))
         self._put(weights)
-        for group in self._optimizer.param_groups:
-            for name, parameter in zip(group["names"], group["params"], strict=True):
-                of_one = moments.get(name, {})
-                self._optimizer.state[parameter] = {key: _at(value, parameter) for key, value in of_one.items()}
-        self._average = {name: _at(value, self._parameters[name]) for name, value in found.tensors("average").items()}
+        put_moments(self._optimizer, optimizer)
+        self._average = {
+            name: laid_out(value, self._parameters[name]) for name, value in found.tensors("average").items()
+        }
 
     def _enter_phase(self) -> None:
         phase = self._m.phases[self.state.phase]
@@ -679,7 +487,10 @@ class Loop:
         frontier = find_frontier(self._m.model, self._m.anatomy)
         self._resting = resting(self._m.model, self._m.anatomy, frontier.blocks)
         set_modes(self._m.model, self._resting)
-        self._optimizer = _optimizer(self._parameters, self._m, phase)
+        self._optimizer = self._optimizer_of(phase)
+
+    def _optimizer_of(self, phase: Phase) -> torch.optim.AdamW:
+        return make_optimizer(self._parameters, phase, self._m.options, self._m.anatomy)
 
     def _frozen_now(self) -> str:
         return frozen_sha256(self._m.model, self._m.phases[self.state.phase].trainable)
@@ -716,14 +527,6 @@ class Loop:
         return patience is not None and self.state.waited >= patience
 
 
-def _seed(number: int, device: Device) -> None:
-    """What ``torch.manual_seed`` does, which on a CPU costs more than a step of a probe: it formats a stack trace."""
-    if device.device.type == "cpu":
-        torch.default_generator.manual_seed(number)
-    else:
-        torch.manual_seed(number)
-
-
 @contextmanager
 def _quick(model: nn.Module, device: Device) -> Iterator[None]:
     """Attention and dropout in the form that trains fastest on a CPU; other devices have their own."""
@@ -741,28 +544,6 @@ def _start(material: Material) -> dict[str, Tensor]:
     if all(value is None for value in asked):
         return {}
     return starting_weights(material.model, material.anatomy, material.phases)
-
-
-def _optimizer(parameters: Mapping[str, nn.Parameter], material: Material, phase: Phase) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter, 2019); biases and norms do not decay, nor what is pulled to where it began."""
-    pulled = frozenset() if material.options.regularization.l2_sp is None else anchored(material.anatomy, [phase])
-    groups = []
-    for group in phase.groups:
-        for decays in (True, False):
-            names = [name for name in group.parameters if (parameters[name].ndim >= 2 and name not in pulled) is decays]
-            if names:
-                decay = material.options.weight_decay if decays else 0.0
-                members = [parameters[name] for name in names]
-                groups.append(
-                    {
-                        "params": members,
-                        "names": names,
-                        "full_rate": group.learning_rate,
-                        "weight_decay": decay,
-                    }
-                )
-    device = next(iter(parameters.values())).device.type
-    return torch.optim.AdamW(groups, lr=0.0, fused=device in {"cpu", "cuda"})
 
 
 @contextmanager
@@ -790,12 +571,6 @@ def _require_names(found: checkpoint.Checkpoint, file: str, present: Iterable[st
         )
 
 
-def _at(value: Tensor, parameter: nn.Parameter) -> Tensor:
-    """What a checkpoint holds of a weight, laid out as the weight is: AdamW reads both in the order of memory."""
-    same = value.shape == parameter.shape
-    return torch.empty_like(parameter).copy_(value) if same else value.to(parameter.device)
-
-
 def _culprits(losses: Sequence[Tensor], places: Sequence[Sequence[int]], examples: Sequence[Example]) -> list[str]:
     """The rows whose loss is not finite; all rows of the step where it was the gradient."""
     bad = [
@@ -808,6 +583,13 @@ def _culprits(losses: Sequence[Tensor], places: Sequence[Sequence[int]], example
     chosen = [place % len(examples) for place in bad or [place for members in places for place in members]]
     rows = [f"{examples[place].file}, row {examples[place].row}" for place in chosen[:8]]
     return rows + ([f"and {len(chosen) - 8} more"] if len(chosen) > 8 else [])
+
+
+def _padding(batches: Sequence[Batch]) -> float:
+    """The share of the tokens of a step that are padding."""
+    masks = [batch.inputs["attention_mask"] for batch in batches if "attention_mask" in batch.inputs]
+    real, padded = sum(int(mask.sum()) for mask in masks), sum(mask.numel() for mask in masks)
+    return round(1 - real / padded, 4) if padded else 0.0
 
 
 def _out_of_memory(options: TrainingOptions) -> ResourceError:
