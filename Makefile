@@ -12,12 +12,13 @@ MATERIALS := minilm vader efficientnet-lite0 fashion-mnist centernet-coco bergam
   smollm2-135m-4 nlp-corpus whisper-tiny.en asterisk-en resemblyzer joe
 
 VENV := .venv
+SETFIT := .venv-setfit
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 REQUIREMENTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-slow lint fix bench docs lock clean help materials browser
+.PHONY: demo test test-slow lint fix bench setfit docs lock clean help materials browser
 
 demo: $(VENV)/core.stamp  ## fine-tune MiniLM on 10,605 movie sentences; leaves an HTML report in runs/
 	$(BIN)/python -m materials minilm vader
@@ -44,6 +45,8 @@ bench: $(VENV)/dev.stamp  ## side by side with other ways to do the same, in one
 	$(BIN)/python -m materials minilm vader efficientnet-lite0 fashion-mnist whisper-tiny.en asterisk-en
 	$(BIN)/python -m benchmarks
 
+setfit: $(SETFIT)/stamp  ## an environment for SetFit, a peer in benchmarks/few_labels.py
+
 docs: $(VENV)/dev.stamp  ## the reference of the Python interface, as HTML in build/docs
 	$(BIN)/python -m pdoc --docformat markdown --output-directory build/docs regraft
 	@echo "Open in a browser: build/docs/index.html"
@@ -58,13 +61,20 @@ lock:  ## choose the newest versions that fit pyproject.toml and pin them in con
 	build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' >> build/lock/constraints.txt
 	mv build/lock/constraints.txt constraints.txt && rm -rf build/lock
 
-clean:  ## remove the environment, caches and build products; runs/ and the materials stay
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean:  ## remove the environments, caches and build products; runs/ and the materials stay
+	rm -rf $(VENV) $(SETFIT) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find src tests materials -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1|\2/p' $(MAKEFILE_LIST) \
 	  | while IFS='|' read -r target text; do printf '  make %-10s %s\n' "$$target" "$$text"; done
+
+# Apart from ours, so that neither has to take the other's versions.
+$(SETFIT)/stamp: benchmarks/setfit.txt
+	@$(SETFIT)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(SETFIT)
+	$(SETFIT)/bin/python -m pip install --quiet $(TORCH)
+	$(SETFIT)/bin/python -m pip install --quiet -r benchmarks/setfit.txt
+	@touch $@
 
 # Offline is no reason not to test: what cannot be fetched is named, and the tests that need it say so and skip.
 materials: $(VENV)/dev.stamp

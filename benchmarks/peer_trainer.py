@@ -274,7 +274,7 @@ def child(job: Job) -> dict[str, Any]:
         child = subprocess.run(
             [sys.executable, "-m", "benchmarks.sides", json.dumps(asdict(job))],
             cwd=Path(__file__).parent.parent,
-            env=_environment(Path(scratch)),
+            env=environment(Path(scratch)),
             capture_output=True,
             text=True,
             check=False,
@@ -285,7 +285,7 @@ def child(job: Job) -> dict[str, Any]:
         return result
 
 
-def _environment(scratch: Path) -> dict[str, str]:
+def environment(scratch: Path) -> dict[str, str]:
     """All cores and no GPU, no model hub, and a cache that holds the materials and nothing else."""
     cache = scratch / "cache"
     cache.mkdir()

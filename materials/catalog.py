@@ -10,6 +10,7 @@ from materials import (
     bergamot,
     centernet,
     composites,
+    e5,
     efficientnet,
     fashion,
     homeassistant,
@@ -20,6 +21,7 @@ from materials import (
     roads,
     smollm2,
     smollm2_short,
+    snownlp,
     vader,
     whisper,
 )
@@ -44,6 +46,8 @@ _MODULES = (
     smollm2_short,
     nlp_corpus,
     joe,
+    e5,
+    snownlp,
 )
 
 MATERIALS: dict[str, Material] = {module.MATERIAL.name: module.MATERIAL for module in _MODULES}

