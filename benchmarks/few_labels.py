@@ -169,7 +169,7 @@ def _texts(table: Path) -> list[Row]:
     with table.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             labels[row["text"].strip()].add(row["label"])
-    return [(text, *of) for text, of in labels.items() if len(of) == 1 and text]
+    return [(text, of.pop()) for text, of in labels.items() if len(of) == 1 and text]
 
 
 def _images(material: Path, side: str) -> list[Row]:
