@@ -137,11 +137,20 @@ def write_cell(cell: Cell, folder: Path, *, materials: Path | None = None, test_
     materials = materials or cache_root().absolute() / "materials"
     pool, test = _sides(cell.dataset, materials / dataset.material, test_rows)
     train = _drawn(pool, cell)
-    column, before = ("text", dataset.prefix) if dataset.table else ("image", f"{materials / dataset.material}/")
+    images = "" if dataset.table else str(materials / dataset.material)
     counts = dict(sorted(Counter(label for _, label in train).items()))
-    subset = Subset(column, str(materials / dataset.model), cell.seed, counts, len(test))
-    write_subset(folder, subset, *([(before + given, label) for given, label in side] for side in (train, test)))
+    subset = Subset(images, str(materials / dataset.model), cell.seed, counts, len(test))
+    write_subset(
+        folder, subset, *([(dataset.prefix + given, label) for given, label in side] for side in (train, test))
+    )
     return subset
+
+
+def data_of(folder: Path, subset: Subset) -> dict[str, Any]:
+    """The section ``data`` of a recipe for such a folder; no row is held back for validation."""
+    tables = {side: str(folder / f"{side}.csv") for side in ("train", "test")}
+    images = {"images": subset.images} if subset.images else {}
+    return {**tables, **images, "split": {"train": 1.0, "validation": 0.0, "test": 0.0}}
 
 
 def _sides(name: str, material: Path, test_rows: int) -> tuple[list[Row], list[Row]]:
@@ -160,7 +169,7 @@ def _texts(table: Path) -> list[Row]:
     with table.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             labels[row["text"].strip()].add(row["label"])
-    return [(text, *of) for text, of in labels.items() if len(of) == 1 and text]
+    return [(text, of.pop()) for text, of in labels.items() if len(of) == 1 and text]
 
 
 def _images(material: Path, side: str) -> list[Row]:

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ from benchmarks.subset import Row, Subset, answer, read_rows, read_subset
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
+
+    _Cut = Callable[[Image, int], Image]
 
 _BATCH = 32  # of what is only computed
 _AREA, _RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # of a random crop: torchvision's own
@@ -45,7 +48,7 @@ def _logistic(folder: Path, subset: Subset) -> None:
     from sklearn.linear_model import LogisticRegression
 
     train, test = read_rows(folder, "train"), read_rows(folder, "test")
-    features = _text_features(subset) if subset.column == "text" else _image_features(subset)
+    features = _image_features(subset) if subset.images else _text_features(subset)
     begun = time.perf_counter()
     probe = LogisticRegression(max_iter=1000).fit(features(train), [label for _, label in train])
     seconds = time.perf_counter() - begun
@@ -92,17 +95,17 @@ def _image_features(subset: Subset) -> Callable[[Sequence[Row]], np.ndarray]:
     def features(rows: Sequence[Row]) -> np.ndarray:
         found = []
         for start in range(0, len(rows), _BATCH):
-            images = [_opened(path) for path, _ in rows[start : start + _BATCH]]
+            images = [_opened(subset, path) for path, _ in rows[start : start + _BATCH]]
             found.append(model(**processor(images, return_tensors="pt")).pooler_output.flatten(1))
         return torch.cat(found).numpy()
 
     return features
 
 
-def _opened(path: str) -> Image:
+def _opened(subset: Subset, path: str) -> Image:
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(Path(subset.images, path)) as image:
         return image.convert("RGB")
 
 
@@ -115,28 +118,38 @@ def _trainer(folder: Path, subset: Subset) -> None:
     train, test = read_rows(folder, "train"), read_rows(folder, "test")
     names = sorted(subset.counts)
     set_seed(subset.seed)
-    parts = _text_parts if subset.column == "text" else _image_parts
-    model, encoded, told = parts(subset, names, train, test)
+    parts = _image_parts if subset.images else _text_parts
+    made = parts(subset, names, train, test)
     with tempfile.TemporaryDirectory() as place:
         arguments = TrainingArguments(
             output_dir=place, seed=subset.seed, use_cpu=True, save_strategy="no", report_to="none", disable_tqdm=True
         )
-        trainer = Trainer(model=model, args=arguments, train_dataset=encoded, **told["more"])
+        trainer = Trainer(
+            model=made.model, args=arguments, train_dataset=made.train, processing_class=made.processing_class
+        )
         begun = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - begun
-        chosen = trainer.predict(told["test"]).predictions.argmax(-1)
+        chosen = trainer.predict(made.test).predictions.argmax(-1)
     answer([names[place] for place in chosen], test, seconds)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What Trainer is given, and the rows that it is asked about."""
+
+    model: Any
+    train: Any
+    test: Any
+    processing_class: Any = None  # pads texts
 
 
 def _options(names: Sequence[str]) -> dict[str, Any]:
     numbers = {name: number for number, name in enumerate(names)}
-    return {"num_labels": len(names), "label2id": numbers, "id2label": dict(enumerate(names))}
+    return {"label2id": numbers, "id2label": dict(enumerate(names))}
 
 
-def _text_parts(
-    subset: Subset, names: list[str], train: Sequence[Row], test: Sequence[Row]
-) -> tuple[Any, Any, dict[str, Any]]:
+def _text_parts(subset: Subset, names: list[str], train: Sequence[Row], test: Sequence[Row]) -> _Parts:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(subset.model)
@@ -145,29 +158,28 @@ def _text_parts(
     def encoded(rows: Sequence[Row]) -> list[dict[str, Any]]:
         return [{**tokenizer(text, truncation=True), "label": names.index(label)} for text, label in rows]
 
-    return model, encoded(train), {"test": encoded(test), "more": {"processing_class": tokenizer}}
+    return _Parts(model, encoded(train), encoded(test), tokenizer)
 
 
-def _image_parts(
-    subset: Subset, names: list[str], train: Sequence[Row], test: Sequence[Row]
-) -> tuple[Any, Any, dict[str, Any]]:
+def _image_parts(subset: Subset, names: list[str], train: Sequence[Row], test: Sequence[Row]) -> _Parts:
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     processor = AutoImageProcessor.from_pretrained(subset.model)
     model = AutoModelForImageClassification.from_pretrained(
         subset.model, ignore_mismatched_sizes=True, **_options(names)
     )
-    images = [_Images(rows, names, processor, varied) for rows, varied in ((train, True), (test, False))]
-    return model, images[0], {"test": images[1], "more": {}}
+    learned, asked = (
+        _Images(subset, rows, names, processor, cut) for rows, cut in ((train, varied_crop), (test, middle_crop))
+    )
+    return _Parts(model, learned, asked)
 
 
 class _Images:
-    """Rows as Trainer takes them; a varied one is drawn anew each time that it is read."""
+    """Rows as Trainer takes them; ``cut`` may draw another part each time that one is read."""
 
-    def __init__(self, rows: Sequence[Row], names: list[str], processor: Any, varied: bool) -> None:
-        self.rows, self.names, self.processor = rows, names, processor
-        self.side = int(processor.size["shortest_edge"])
-        self.cut = varied_crop if varied else middle_crop
+    def __init__(self, subset: Subset, rows: Sequence[Row], names: list[str], processor: Any, cut: _Cut) -> None:
+        self.subset, self.rows, self.names, self.processor = subset, rows, names, processor
+        self.side, self.cut = int(processor.size["shortest_edge"]), cut
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -177,7 +189,7 @@ class _Images:
         import torch
 
         path, label = self.rows[place]
-        pixels = np.asarray(self.cut(_opened(path), self.side), np.float32) / 255
+        pixels = np.asarray(self.cut(_opened(self.subset, path), self.side), np.float32) / 255
         mean, deviation = (np.float32(value) for value in (self.processor.image_mean, self.processor.image_std))
         values = torch.from_numpy((pixels - mean) / deviation).permute(2, 0, 1)
         return {"pixel_values": values, "labels": self.names.index(label)}

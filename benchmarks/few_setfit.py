@@ -36,7 +36,7 @@ def _learn(folder: Path, iterations: int | None) -> None:
     from setfit import SetFitModel, Trainer, TrainingArguments
 
     subset = read_subset(folder)
-    if subset.column != "text":
+    if subset.images:
         raise SystemExit("SetFit learns texts only.")
     train, test = read_rows(folder, "train"), read_rows(folder, "test")
     model = SetFitModel(**_parts(subset.model), labels=sorted(subset.counts))
@@ -70,7 +70,7 @@ def _parts(folder: str) -> dict[str, Any]:
         body = SentenceTransformer(folder, device="cpu")
     else:
         encoder = models.Transformer(folder)
-        pooling = models.Pooling(encoder.get_word_embedding_dimension(), pooling_mode="mean")
+        pooling = models.Pooling(encoder.get_embedding_dimension(), pooling_mode="mean")
         body = SentenceTransformer(modules=[encoder, pooling, models.Normalize()], device="cpu")
     return {"model_body": body, "model_head": LogisticRegression()}
 

@@ -1,7 +1,7 @@
 """A few labelled rows to learn from and others to be judged by: a folder that regraft and its peers read alike.
 
-``train.csv`` and ``test.csv`` have the columns text, or image (absolute paths), and label; ``subset.json`` says what
-else a peer has to know. Nothing is imported but Python's own, for a peer may live in an environment without regraft.
+``train.csv`` and ``test.csv`` have the columns text, or image (a path), and label; ``subset.json`` says what else a
+peer has to know. Nothing is imported but Python's own, for a peer may live in an environment without regraft.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Row = tuple[str, str]  # a text or the path of an image, and its label
 class Subset:
     """What is in the folder."""
 
-    column: str  # "text" or "image"
+    images: str  # the folder that the paths of images start from; empty if they are texts
     model: str  # the folder of the pretrained model
     seed: int
     counts: dict[str, int]  # training rows of each class: fewer than asked for where the pool has no more
@@ -32,7 +32,7 @@ def write_subset(folder: Path, subset: Subset, train: Iterable[Row], test: Itera
     for side, rows in (("train", train), ("test", test)):
         with (folder / f"{side}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow((subset.column, "label"))
+            writer.writerow(("image" if subset.images else "text", "label"))
             writer.writerows(rows)
     (folder / "subset.json").write_text(json.dumps(asdict(subset), indent=1) + "\n", encoding="utf-8")
 
