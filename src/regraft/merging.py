@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from regraft import pretrained
 from regraft.assessment import rows_to_score
 from regraft.errors import RecipeError, TrainingError
 from regraft.preparation import make_rows
-from regraft.run import storage
+from regraft.run import written_whole
 from regraft.tuned import Tuned
 
 TOLERANCE = 1e-5  # of an answer's numbers, or of the largest of them where that is above 1
@@ -57,14 +56,9 @@ def merge(
     before = tuned.logits(rows.encoded, write=False)
     whole = replace(tuned, pretrained=pretrained.merged(tuned.pretrained))
     _require_equal(before, whole.logits(rows.encoded, write=False))
-    temporary = folder.parent / f".merged-{os.getpid()}"
-    with storage(folder):
-        try:
-            whole.save(temporary)
-            difference = _require_equal(before, Tuned.load(temporary).logits(rows.encoded, write=False))
-            os.rename(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with written_whole(folder) as temporary:
+        whole.save(temporary)
+        difference = _require_equal(before, Tuned.load(temporary).logits(rows.encoded, write=False))
     return Merged(folder, len(rows.examples), difference)
 
 

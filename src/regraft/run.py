@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -229,6 +230,26 @@ def storage(path: Path) -> Iterator[None]:
             f"{error.filename or path}: {error.strerror or error}",
             fix="free some space or check the permissions",
         ) from error
+
+
+@contextmanager
+def written_whole(folder: Path) -> Iterator[Path]:
+    """A folder beside ``folder`` to write into. At the end it takes that name; where that fails, nothing is left of it.
+
+    Raises:
+        ResourceError: the disk is full or fails.
+    """
+    temporary = folder.parent / f".{folder.name}-{os.getpid()}"
+    with storage(folder):
+        try:
+            yield temporary
+            os.rename(temporary, folder)
+        except Exception as error:  # safetensors and tokenizers tell of a failing disk in kinds of their own
+            if "os error" not in str(error):
+                raise
+            raise OSError(0, str(error), str(folder)) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _told(run: Run) -> dict[str, Any]:

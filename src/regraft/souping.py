@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from regraft.assessment import rows_to_score
 from regraft.errors import RecipeError, TrainingError
 from regraft.preparation import make_rows, read_data
 from regraft.recipe import Recipe, read_recipe
-from regraft.run import find_run, storage, write_json
+from regraft.run import find_run, write_json, written_whole
 from regraft.training import Rows
 from regraft.training.averaging import Ingredient, Weights, greedy, uniform
 from regraft.tuned import Tuned
@@ -195,14 +194,9 @@ def _write(made: Tuned, folder: Path, told: dict[str, Any]) -> None:
     Raises:
         TrainingError: opened again it has other weights.
     """
-    temporary = folder.parent / f".soup-{os.getpid()}"
-    with storage(folder):
-        try:
-            made.save(temporary)
-            write_json(temporary / "soup.json", told)
-            saved, meant = _weights(Tuned.load(temporary)), _weights(made)
-            if any(not torch.equal(saved[name], value) for name, value in meant.items()):
-                raise TrainingError("the saved mean has other weights", fix="this is a bug of regraft: report it")
-            os.rename(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with written_whole(folder) as temporary:
+        made.save(temporary)
+        write_json(temporary / "soup.json", told)
+        saved, meant = _weights(Tuned.load(temporary)), _weights(made)
+        if any(not torch.equal(saved[name], value) for name, value in meant.items()):
+            raise TrainingError("the saved mean has other weights", fix="this is a bug of regraft: report it")

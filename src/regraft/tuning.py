@@ -30,7 +30,7 @@ from regraft.frozen import Execution, Tap, store_root
 from regraft.planning.usage import peak_memory, reset_peak, seconds_by_part
 from regraft.preparation import Prepared, fit_of, make_rows, prepare
 from regraft.recipe import Recipe, TrainingOptions, read_recipe, to_yaml
-from regraft.run import Run, create_run, read_json, storage, write_durably, write_json, write_text
+from regraft.run import Run, create_run, read_json, storage, write_durably, write_json, write_text, written_whole
 from regraft.training import Event, Loop, Material, Poll, Rows, Verdict, checkpoint, schedule, stoppable
 from regraft.tuned import Tuned
 from regraft.version import __version__
@@ -319,18 +319,9 @@ def _save(tuned: Tuned, run: Run) -> None:
     Raises:
         ResourceError: the disk is full or fails.
     """
-    temporary = run.folder / f".model-{os.getpid()}"
-    with storage(run.model):
-        try:
-            tuned.save(temporary)
-            shutil.rmtree(run.model, ignore_errors=True)
-            os.rename(temporary, run.model)
-        except Exception as error:  # safetensors and tokenizers tell of a failing disk in kinds of their own
-            if "os error" not in str(error):
-                raise
-            raise OSError(0, str(error), str(run.model)) from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with written_whole(run.model) as temporary:
+        tuned.save(temporary)
+        shutil.rmtree(run.model, ignore_errors=True)
 
 
 def _sweep(run: Run) -> None:
