@@ -75,10 +75,10 @@ def look_for_collapse(
     if prepared.answers.kind not in _KINDS:
         return {}
     side, examples = _judged(prepared)
-    rows = make_rows(examples, prepared.task, prepared.answers, prepared.pretrained)
-    outputs = said if side == "validation" else tuned.outputs(rows.encoded, poll=poll)
+    outputs = said if side == "validation" else _answers_to(examples, prepared, tuned, poll)
+    values = [prepared.task.targets.value(example, prepared.answers) for example in examples]
     losses = _losses_by_step(prepared, history)
-    signs = _signs(prepared, side, rows.values, _logits(prepared, outputs), losses)
+    signs = _signs(prepared, side, values, _logits(prepared, outputs), losses)
     if not signs:
         return {}
     tries = list(_tries(prepared, signs, len(losses)))
@@ -103,6 +103,11 @@ def _judged(prepared: Prepared) -> tuple[str, Sequence[Example]]:
         return "validation", splits.validation
     order = sorted(splits.train, key=lambda example: draw("collapse", prepared.recipe.seed, example.id))
     return "training", order[:_MOST]
+
+
+def _answers_to(examples: Sequence[Example], prepared: Prepared, tuned: Tuned, poll: Poll) -> NDArray[Any]:
+    rows = make_rows(examples, prepared.task, prepared.answers, prepared.pretrained)
+    return tuned.outputs(rows.encoded, poll=poll)
 
 
 def _logits(prepared: Prepared, outputs: NDArray[Any]) -> Tensor:

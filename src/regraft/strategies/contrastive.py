@@ -10,7 +10,7 @@ from pydantic import Field
 
 from regraft.pretrained.anatomy import Anatomy
 from regraft.strategies._contract import Look, Phase, Strategy
-from regraft.strategies._layerwise import Decay, layerwise, settled_decay
+from regraft.strategies._layerwise import Decay, from_the_top, layerwise, settled_decay
 from regraft.strategies._readout import fitted, require_readout
 
 
@@ -42,8 +42,8 @@ class Contrastive(Strategy):
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
         require_readout(anatomy)
-        below = set() if self.n is None else {"embeddings", *(f"blocks[{i}]" for i in range(anatomy.below_top(self.n)))}
-        parts = [part for part in anatomy.parts if part != "head" and part not in below]
+        parts = [*anatomy.parts] if self.n is None else from_the_top(anatomy, self.n)
+        parts = [part for part in parts if part != "head"]
         groups = layerwise(anatomy, parts, rate=self.learning_rate, decay=self.layer_decay, head_rate=None)
         yield Phase(epochs, tuple(groups), "contrastive", self.temperature)
         yield fitted(anatomy)

@@ -36,7 +36,6 @@ class GradualUnfreezing(Strategy):
         return settled_decay(self, look)
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:
-        assert self.layer_decay != "auto", "settled before"
         learns = [part for part in anatomy.parts if not anatomy.unused.issuperset(anatomy.parts[part])]
         below = [[part] for part in reversed(learns) if part == "embeddings" or part.startswith("blocks[")]
         above = [part for part in learns if [part] not in below]

@@ -134,9 +134,7 @@ class Loop:
         if self.state.best is not None and self.state.best["step"] != self.state.step:
             assert self._m.checkpoints is not None, "the best weights were not kept"
             self._load(checkpoint.open_checkpoint(self._m.checkpoints / f"step-{self.state.best['step']:08d}"))
-        with torch.no_grad():
-            for name, value in self._average.items():
-                self._parameters[name].copy_(value)
+        self._put(self._average)
         self._m.model.eval()
         return self.state.step if self.state.best is None else int(self.state.best["step"])
 
@@ -176,10 +174,11 @@ class Loop:
     @contextmanager
     def _answering(self, phase: Phase) -> Iterator[None]:
         """The loss that a phase is for, and the model answering as that loss takes it, for as long as this lasts."""
-        with ExitStack() as stack:
-            if phase.objective == "contrastive":
-                stack.enter_context(embedding(self._m.model, self._m.anatomy))
-                self._loss = supervised_contrastive(phase.temperature)
+        if phase.objective != "contrastive":
+            yield
+            return
+        self._loss = supervised_contrastive(phase.temperature)
+        with embedding(self._m.model, self._m.anatomy):
             yield
         self._loss = self._m.loss
 
