@@ -157,7 +157,7 @@ def _score(tuned: Tuned, recipe: Recipe, rows: Rows) -> tuple[float, float]:
         evaluation.metrics_for(kind), judged.target, evaluation.probabilities(judged.logits, kind)
     )
     metric = evaluation.find_metric(recipe.evaluation.primary or tuned.task.primary, kind)
-    return (1.0 if metric.higher_is_better else -1.0) * values[metric.name], evaluation.tie_of(kind, values)
+    return evaluation.signed(metric.name, values), evaluation.tie_of(kind, values)
 
 
 def _judged(tuned: Tuned, recipe: Recipe, rows: Rows) -> evaluation.Outputs:

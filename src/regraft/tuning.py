@@ -249,10 +249,9 @@ def make_validator(prepared: Prepared, stop: Poll) -> Callable[[Execution], Verd
         target, scores = task.targets.judged(rows.values, task.targets.told(said, answers, processor), answers)
         scores = evaluation.probabilities(scores, answers.kind)
         values = evaluation.measure(evaluation.metrics_for(answers.kind), target, scores)
-        sign = 1.0 if metric.higher_is_better else -1.0
-        tie = evaluation.tie_of(answers.kind, values)
+        score, tie = evaluation.signed(metric.name, values), evaluation.tie_of(answers.kind, values)
         only = only_class(scores, target, answers.names) if answers.kind == "classes" else None
-        return Verdict(sign * values[metric.name], tie, losses / units, evaluation.to_json(values), said, only)
+        return Verdict(score, tie, losses / units, evaluation.to_json(values), said, only)
 
     return validate
 

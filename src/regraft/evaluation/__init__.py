@@ -19,7 +19,18 @@ from regraft.evaluation.baselines import PROBED, linear_probe, linear_readout, m
 from regraft.evaluation.calibration import Bin, fit_temperature, probabilities, reliability_curve
 from regraft.evaluation.comparisons import Comparison, compare, verdict
 from regraft.evaluation.intervals import Estimate, Sampling, bootstrap
-from regraft.evaluation.metrics import METRICS, TEXTS, Kind, Metric, find_metric, kind_of, measure, metrics_for, tie_of
+from regraft.evaluation.metrics import (
+    METRICS,
+    TEXTS,
+    Kind,
+    Metric,
+    find_metric,
+    kind_of,
+    measure,
+    metrics_for,
+    signed,
+    tie_of,
+)
 from regraft.evaluation.scores import Outputs, Scores, compose, score, to_json
 
 __all__ = [
@@ -49,6 +60,7 @@ __all__ = [
     "probabilities",
     "reliability_curve",
     "score",
+    "signed",
     "tie_of",
     "to_json",
     "verdict",

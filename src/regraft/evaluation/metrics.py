@@ -157,7 +157,11 @@ def spoken(name: str) -> str:
 
 def tie_of(kind: Kind, values: Mapping[str, float]) -> float:
     """What decides between two models of equal primary metric, larger for better; nan where it is undefined."""
-    name = _TIES[kind]
+    return signed(_TIES[kind], values)
+
+
+def signed(name: str, values: Mapping[str, float]) -> float:
+    """The value of a metric, turned so that larger is better."""
     return values[name] if METRICS[name].higher_is_better else -values[name]
 
 
