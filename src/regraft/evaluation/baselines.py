@@ -30,6 +30,7 @@ _PENALTIES = (
     1e-5,
 )  # on squared weights, beside the mean loss; strongest first
 _FOLDS = 5
+_BESIDE = 100  # rows
 _MOST_WORK = 2_000_000_000  # multiplications of a pass over the training rows; above, fewer folds are scored
 _ITERATIONS = 200
 
@@ -81,7 +82,7 @@ def _mean_boxes(train_target: Array, classes: int) -> Floats:
 def linear_probe(
     kind: Kind, train_features: Array, train_target: Array, test_features: Array, *, seed: int, classes: int
 ) -> Floats:
-    """Scores ``[n, c]`` of a linear model on frozen, standardised features (Alain and Bengio, 2016).
+    """Scores ``[n, c]`` of a linear model on frozen features (Alain and Bengio, 2016), brought to like spreads.
 
     Logistic regression for classes, one for each label for labels, ridge regression for numbers. How strongly
     the weights are held back is chosen on the training rows alone: by 5-fold stratified cross-validated
@@ -110,8 +111,7 @@ def linear_readout(
     Returns:
         Weights ``[c, f]`` and biases ``[c]``, which give logits or numbers of features, and the penalty.
     """
-    mean, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-    spread = np.where(spread > 1e-8, spread, np.inf)  # a feature that never varies is left at zero
+    mean, spread = features.mean(axis=0, dtype=np.float64), _spread(features)
     plain = (features - mean) / spread
     if kind == "numbers":
         ridge = RidgeCV(alphas=len(plain) * np.array(_PENALTIES)).fit(plain, target)
@@ -125,6 +125,16 @@ def linear_readout(
         fitted = _path(problem, penalty)
     weight = (fitted[:-1] / spread[:, None]).T
     return weight, fitted[-1] - weight @ mean, penalty
+
+
+def _spread(features: Array) -> Floats:
+    """The standard deviation of each feature, as if ``_BESIDE`` more rows had the mean variance of all features.
+
+    Of few rows a feature's own deviation is mostly chance. One that never varies counts for nothing.
+    """
+    count, variance = len(features), features.var(axis=0, dtype=np.float64)
+    held = (count * variance + _BESIDE * variance.mean()) / (count + _BESIDE)
+    return np.where(variance > 1e-16, np.sqrt(held), np.inf)
 
 
 @dataclass(frozen=True)
