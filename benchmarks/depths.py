@@ -25,9 +25,9 @@ import torch
 from regraft.device import choose_device
 from regraft.evaluation.outputs import features_of
 from regraft.frozen import Subject, features
-from regraft.preparation import make_rows, open_model, read_data
 from regraft.ranking import distinct_depths
 from regraft.recipe import CacheOptions, Recipe, read_recipe
+from regraft.sources import make_rows, open_model, read_data
 from regraft.tasks import Encoded, make_task
 
 _RECIPE = Path(__file__).parents[1] / "examples" / "movie_sentiment.yaml"

@@ -72,7 +72,7 @@ def _rates(job: Job) -> dict[str, Any]:
 def _prepare(job: Job) -> dict[str, Any]:
     """Save the untouched model and the tokens, so that the peer needs nothing of regraft."""
     import regraft
-    from regraft.preparation import make_rows
+    from regraft.sources import make_rows
 
     prepared = regraft.prepare(recipe_of(job))
     pretrained, folder = prepared.pretrained, Path(job.folder)

@@ -76,8 +76,8 @@ def trials(job: Job) -> dict[str, Any]:
     """What ``benchmarks.sides`` does for this benchmark: the trials of a sweep, and before them a forward pass."""
     from regraft.assessment import probe_tap
     from regraft.frozen import features
-    from regraft.preparation import make_rows
     from regraft.recipe import CacheOptions
+    from regraft.sources import make_rows
     from regraft.sweeping.space import recipe_at
     from regraft.sweeping.trial import Bench, run_trial
 

@@ -18,10 +18,10 @@ from scipy.stats import ttest_1samp
 from regraft.errors import DataError, RecipeError, TrainingError
 from regraft.fingerprint import tensors_sha256
 from regraft.frozen import Store, list_stores, store_root
-from regraft.preparation import read_data
 from regraft.recipe import Recipe, make_recipe, read_recipe
 from regraft.report import write_report
 from regraft.run import Run, read_json
+from regraft.sources import read_data
 from regraft.sweeping import Sweep, SweepOptions, begin, find_sweep, read_sweep, sweep_events
 from regraft.sweeping.journal import Fixed, Journal, Record, Stage
 from regraft.sweeping.outcome import compose, configurations, t_interval

@@ -19,9 +19,10 @@ from regraft.device import require_memory
 from regraft.errors import DataError, RecipeError
 from regraft.evaluation.outputs import features_of
 from regraft.frozen import UNFIT, Subject, Tap, depth_taps, features, store_root
-from regraft.preparation import Prepared, make_rows, open_model, read_data
+from regraft.preparation import Prepared
 from regraft.recipe import Recipe, make_recipe, read_recipe
 from regraft.run import Run, storage, write_durably
+from regraft.sources import make_rows, open_model, read_data
 from regraft.tasks import Encoded
 from regraft.training import Poll
 from regraft.tuned import Tuned

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from regraft.data import Example
 from regraft.fingerprint import draw
-from regraft.preparation import Prepared, make_rows
+from regraft.preparation import Prepared
 from regraft.recipe import StrategyOptions
+from regraft.sources import make_rows
 from regraft.strategies import make_strategy
 from regraft.training import Poll
 from regraft.tuned import Tuned

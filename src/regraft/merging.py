@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from regraft import pretrained
 from regraft.assessment import rows_to_score
 from regraft.errors import RecipeError, TrainingError
-from regraft.preparation import make_rows
 from regraft.run import written_whole
+from regraft.sources import make_rows
 from regraft.tuned import Tuned
 
 TOLERANCE = 1e-5  # of an answer's numbers, or of the largest of them where that is above 1

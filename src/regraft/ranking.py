@@ -25,9 +25,9 @@ from regraft.evaluation.comparisons import SIGNIFICANT
 from regraft.evaluation.transferability import agreement, h_score, log_me, nearest_neighbours
 from regraft.fingerprint import draw
 from regraft.frozen import UNFIT, Subject, Tap, chain_of, depth_taps, features, store_root
-from regraft.preparation import make_rows, model_options, open_model, read_data
 from regraft.pretrained import Anatomy, Pretrained
 from regraft.recipe import Recipe
+from regraft.sources import make_rows, model_options, open_model, read_data
 from regraft.tasks import Answers, Encoded, Kind, Task, make_task
 from regraft.training import Poll, choose_device
 

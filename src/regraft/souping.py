@@ -13,9 +13,9 @@ import torch
 from regraft import evaluation
 from regraft.assessment import rows_to_score
 from regraft.errors import RecipeError, TrainingError
-from regraft.preparation import make_rows, read_data
 from regraft.recipe import Recipe, read_recipe
 from regraft.run import find_run, write_json, written_whole
+from regraft.sources import make_rows, read_data
 from regraft.training import Rows
 from regraft.training.averaging import Ingredient, Weights, greedy, uniform
 from regraft.tuned import Tuned

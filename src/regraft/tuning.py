@@ -28,9 +28,10 @@ from regraft.errors import Interrupted, RecipeError, TrainingError
 from regraft.fingerprint import digest, tensors_sha256
 from regraft.frozen import Execution, Tap, store_root
 from regraft.planning.usage import peak_memory, reset_peak, seconds_by_part
-from regraft.preparation import Prepared, fit_of, make_rows, prepare
+from regraft.preparation import Prepared, fit_of, prepare
 from regraft.recipe import Recipe, TrainingOptions, read_recipe, to_yaml
 from regraft.run import Run, create_run, read_json, storage, write_durably, write_json, write_text, written_whole
+from regraft.sources import make_rows
 from regraft.training import Event, Loop, Material, Poll, Rows, Verdict, checkpoint, schedule, stoppable
 from regraft.tuned import Tuned
 from regraft.version import __version__

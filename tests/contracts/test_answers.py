@@ -13,7 +13,7 @@ import torch
 
 from regraft import Tuned, evaluate
 from regraft.assessment import png
-from regraft.preparation import make_rows
+from regraft.sources import make_rows
 from regraft.tasks import Encoded
 from regraft.testing import (
     DETECTORS,

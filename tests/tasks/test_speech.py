@@ -14,9 +14,9 @@ from regraft.data.augment.options import SoundAugmentation
 from regraft.data.sounds import LooseSound, loose_sound
 from regraft.data.spoken import spoken_form
 from regraft.errors import DataError, RecipeError
-from regraft.preparation import make_rows
 from regraft.pretrained.hearing import speller
 from regraft.recipe import ModelOptions, TaskOptions
+from regraft.sources import make_rows
 from regraft.tasks import Plain
 from regraft.tasks._ctc import BLANK, SPACE, ctc, spelled
 from regraft.tasks._sounds import cut_at_pauses, ear_of

@@ -47,7 +47,7 @@ def command(
 def _checked(recipe: Recipe) -> tuple[dict[str, Any], DataError | None]:
     """What is there, and why nothing can be learned from it, if so."""
     from regraft.errors import DataError
-    from regraft.preparation import read_data
+    from regraft.sources import read_data
     from regraft.tasks import make_task
 
     task = make_task(recipe.task)

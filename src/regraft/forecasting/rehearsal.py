@@ -24,9 +24,10 @@ from regraft.errors import Interrupted
 from regraft.forecasting.sample import Sample, filled_tokens, spread
 from regraft.frozen import Tap, features, list_stores, store_root
 from regraft.planning.usage import peak_memory, reset_peak, resident
-from regraft.preparation import Prepared, open_model
+from regraft.preparation import Prepared
 from regraft.recipe import Recipe
 from regraft.run import Run
+from regraft.sources import open_model
 from regraft.training import Event, Poll
 from regraft.tuning import run_events
 

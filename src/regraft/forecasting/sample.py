@@ -10,7 +10,8 @@ import numpy as np
 
 from regraft.data.batches import padded, passes, step_batches
 from regraft.evaluation.outputs import scored_passes
-from regraft.preparation import Prepared, make_rows
+from regraft.preparation import Prepared
+from regraft.sources import make_rows
 from regraft.training import Rows
 
 _MOST_BATCHES, _FEWEST_BATCHES = 8, 3

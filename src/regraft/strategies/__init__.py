@@ -9,9 +9,9 @@ from regraft import extensions
 from regraft.errors import RecipeError
 from regraft.pretrained.anatomy import Anatomy
 from regraft.recipe import StrategyOptions
-from regraft.strategies._contract import Group, Phase, Strategy
+from regraft.strategies._contract import Choice, Group, Phase, Probe, Signs, Strategy
 
-__all__ = ["Group", "Phase", "Strategy", "make_strategy", "phases", "require_kind", "strategy_class", "strategy_names"]
+__all__ = ["Choice", "Group", "Phase", "Probe", "Signs", "Strategy", "make_strategy", "phases", "require_kind", "strategy_class", "strategy_names"]
 
 
 def strategy_names() -> list[str]:

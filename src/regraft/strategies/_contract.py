@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from regraft.pretrained import Anatomy, Pretrained
 
@@ -42,6 +42,46 @@ class Phase:
         return frozenset(name for group in self.groups for name in group.parameters)
 
 
+@dataclass(frozen=True)
+class Signs:
+    """What is known before a strategy is chosen.
+
+    ``kind`` is that of the answers (see ``evaluation.metrics``), ``rows`` are those to learn from and ``rarest`` those
+    of the rarest class, of other answers all; ``fitted`` tells whether a last layer can be fitted to them. The rest costs
+    something to be known: ``probe`` of at most a few hundred rows, and the ``seconds`` of an epoch in which all trains.
+    """
+
+    kind: str
+    rows: int
+    rarest: int
+    batch_size: int
+    fitted: bool
+    probe: Callable[[], Probe]
+    seconds: Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a layer fitted to frozen features is worth in cross-validation; ``ground`` is that of no features at all.
+
+    Both are of ``metric``, where more is better.
+    """
+
+    metric: str
+    value: float
+    ground: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A strategy's name and options, the epochs that it gets, and why, in sentences."""
+
+    strategy: str
+    options: Mapping[str, Any]
+    epochs: int
+    reason: str
+
+
 class Strategy(ABC):
     """A way of tuning. A subclass is a frozen dataclass whose fields are the options.
 
@@ -54,6 +94,10 @@ class Strategy(ABC):
     head_rate_option: ClassVar[str] = "head_learning_rate"
     needs_readout: ClassVar[bool] = False
     answers: ClassVar[tuple[str, ...]] = ()
+
+    def choice(self, signs: Signs) -> Choice | None:  # noqa: ARG002  (most are one)
+        """The strategy that is taken in place of this one, before the model is opened; None for this one."""
+        return None
 
     def settled(self, look: Look) -> Strategy:  # noqa: ARG002  (most leave nothing open)
         """The strategy with those options filled in that a look at the model and a few training rows decides.

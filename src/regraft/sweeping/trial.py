@@ -17,18 +17,9 @@ from regraft import evaluation
 from regraft.errors import DataError, NotFiniteError, RecipeError
 from regraft.fingerprint import digest
 from regraft.frozen import Execution
-from regraft.preparation import (
-    Prepared,
-    as_read,
-    augmented,
-    default_epochs,
-    looked,
-    model_options,
-    phased,
-    prepare,
-    require_regularization,
-)
+from regraft.preparation import Prepared, augmented, looked, phased, prepare, require_regularization
 from regraft.recipe import Recipe, RegularizationOptions, StrategyOptions, TrainingOptions
+from regraft.sources import as_read, default_epochs, model_options
 from regraft.strategies import make_strategy, require_kind
 from regraft.tasks import make_task
 from regraft.training import Poll, Verdict
