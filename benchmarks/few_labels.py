@@ -1,6 +1,6 @@
 """Few labels: 8, 32, 128 or 512 of a class, drawn by a seed from a pool, and 1,000 test rows that are always the same.
 
-    python -m benchmarks.few_labels --dataset movie --labels 8 --peer logistic --peer setfit
+    python -m benchmarks.few_labels --dataset movie --labels 8 --with auto --with setfit --json FILE
 
 A dataset's distinct rows are put in an order that a hash of their content gives. The first 1,000 are for testing, the
 rest is the pool, so that no text is on both sides; one that is there with two labels is left out. (Of amazon and nyt,
@@ -9,7 +9,9 @@ and the pool is what the material has of its training images, 300 a class. A see
 which the first of each class are taken: the 8 are among the 32. Where a class has fewer than asked for, all are taken,
 and ``Subset.counts`` and the printed lines say how many.
 
-The peers are in ``few_peers.py``, and ``few_setfit.py`` for the environment that ``make setfit`` makes.
+Contestants are the strategies of regraft by their names (``few_regraft.py``), two peers of ``few_peers.py``, and SetFit
+in the environment that ``make setfit`` makes (``few_setfit.py``). Each answers in a process of its own. What a file
+already holds is not asked again, so that the table can be made in many sittings; ``few_table.py`` draws it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from benchmarks.peer_trainer import environment
 from benchmarks.subset import Row, Subset, write_subset
 from regraft.fingerprint import draw
 from regraft.run import cache_root
+from regraft.strategies import strategy_names
 
 LABELS = (8, 32, 128, 512)  # of each class
 TEST_ROWS = 1000
@@ -55,11 +59,12 @@ DATASETS = {
 }
 
 PEERS: dict[str, list[str]] = {
-    "logistic": [sys.executable, "-m", "benchmarks.few_peers", "logistic"],
+    "sklearn": [sys.executable, "-m", "benchmarks.few_peers", "logistic"],
     "trainer": [sys.executable, "-m", "benchmarks.few_peers", "trainer"],
     "setfit": [str(_SETFIT), "-m", "benchmarks.few_setfit"],
     "setfit-20": [str(_SETFIT), "-m", "benchmarks.few_setfit", "--iterations", "20"],
 }
+STRATEGIES = {name: [sys.executable, "-m", "benchmarks.few_regraft", name] for name in strategy_names()}
 
 
 @dataclass(frozen=True)
@@ -72,46 +77,70 @@ class Cell:
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Ask the peers, print a line for each, and write the JSON file."""
+    """Ask the contestants, print a line for each, and add each answer to the file."""
     asked = _read(arguments)
-    cells = [Cell(dataset, labels, seed) for dataset in asked.dataset for labels in asked.labels for seed in asked.seed]
-    results = [result for cell in cells for result in _told(cell, asked.peer)]
-    if asked.json is not None:
-        asked.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    results = read_results(asked.json)
+    known = {(Cell(each["dataset"], each["labels"], each["seed"]), each["contestant"]) for each in results}
+    for labels, seed, dataset in product(asked.labels, asked.seed, asked.dataset):
+        cell = Cell(dataset, labels, seed)
+        left = [name for name in asked.contestants if (cell, name) not in known]
+        for result in _told(cell, left):
+            results.append(result)
+            if asked.json is not None:
+                write_results(asked.json, results)
 
 
 def _read(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("benchmarks.few_labels", description=(__doc__ or "").split("\n")[0])
+    several = {"action": "append", "required": True}
+    parser.add_argument("--dataset", choices=DATASETS, help="may be given several times", **several)
+    parser.add_argument("--labels", type=int, help=f"of each class, of {LABELS}; may be given several times", **several)
     parser.add_argument(
-        "--dataset", action="append", choices=DATASETS, required=True, help="may be given several times"
+        "--with", dest="contestants", choices=PEERS | STRATEGIES, help="may be given several times", **several
     )
-    parser.add_argument("--labels", action="append", type=int, required=True, help=f"of each class, of {LABELS}")
-    parser.add_argument("--peer", action="append", choices=PEERS, required=True, help="may be given several times")
     parser.add_argument("--seed", action="append", type=int, help="may be given several times; else 0")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the answers to this file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="add the answers to this file")
     asked = parser.parse_args(arguments)
     asked.seed = asked.seed or [0]
     return asked
 
 
-def _told(cell: Cell, peers: Sequence[str]) -> Iterator[dict[str, Any]]:
+def read_results(file: Path | None) -> list[dict[str, Any]]:
+    """What a file holds; nothing where there is none."""
+    if file is None or not file.exists():
+        return []
+    results: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    return results
+
+
+def write_results(file: Path, results: Sequence[dict[str, Any]]) -> None:
+    """One answer a line, in the order of cells and contestants."""
+    lines = sorted(json.dumps(each, ensure_ascii=False) for each in results)
+    file.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+
+
+def _told(cell: Cell, contestants: Sequence[str]) -> Iterator[dict[str, Any]]:
+    if not contestants:
+        return
     with tempfile.TemporaryDirectory(prefix="regraft-few-") as place:
         subset = write_cell(cell, Path(place))
-        for peer in peers:
-            told = ask(peer, Path(place))
+        for name in contestants:
+            told = ask(name, Path(place))
+            del told["predictions"]
             print(
-                f"{asdict(cell)} {peer}: {told['accuracy']:.3f} in {told['seconds']:.1f} s, {subset.counts}", flush=True
+                f"{asdict(cell)} {name}: {told['accuracy']:.3f} in {told['seconds']:.1f} s, {subset.counts}", flush=True
             )
-            yield {**asdict(cell), "peer": peer, "counts": subset.counts, **told}
+            told = {key: round(value, 4) if isinstance(value, float) else value for key, value in told.items()}
+            yield {**asdict(cell), "contestant": name, "rows": sum(subset.counts.values()), **told}
 
 
-def ask(peer: str, folder: Path) -> dict[str, Any]:
-    """What a peer says of a folder, from a process of its own: accuracy, seconds, predictions."""
-    if peer.startswith("setfit") and not _SETFIT.exists():
+def ask(name: str, folder: Path) -> dict[str, Any]:
+    """What a contestant says of a folder, from a process of its own: accuracy, seconds, predictions."""
+    if name.startswith("setfit") and not _SETFIT.exists():
         raise SystemExit("SetFit has an environment of its own, which is not there: run `make setfit`.")
     with tempfile.TemporaryDirectory(prefix="regraft-few-") as scratch:
         child = subprocess.run(
-            [*PEERS[peer], str(folder)],
+            [*(PEERS | STRATEGIES)[name], str(folder)],
             cwd=_ROOT,
             env=environment(Path(scratch)),
             capture_output=True,
@@ -119,7 +148,7 @@ def ask(peer: str, folder: Path) -> dict[str, Any]:
             check=False,
         )
     if child.returncode:
-        raise SystemExit(f"{peer} failed on {folder}:\n{child.stdout}{child.stderr}")
+        raise SystemExit(f"{name} failed on {folder}:\n{child.stdout}{child.stderr}")
     told: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
     return told
 

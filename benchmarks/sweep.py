@@ -74,8 +74,8 @@ def _compared(job: Job, rows: int) -> dict[str, Any]:
 
 def trials(job: Job) -> dict[str, Any]:
     """What ``benchmarks.sides`` does for this benchmark: the trials of a sweep, and before them a forward pass."""
-    from regraft.assessment import probe_tap
     from regraft.frozen import features
+    from regraft.probing import probe_tap
     from regraft.recipe import CacheOptions
     from regraft.sources import make_rows
     from regraft.sweeping.space import recipe_at

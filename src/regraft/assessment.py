@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from regraft import evaluation
 from regraft.data import Example, read_examples
 from regraft.data.table import read_header
-from regraft.device import require_memory
 from regraft.errors import DataError, RecipeError
-from regraft.evaluation.outputs import features_of
-from regraft.frozen import UNFIT, Subject, Tap, depth_taps, features, store_root
+from regraft.frozen import Tap
 from regraft.preparation import Prepared
+from regraft.probing import output_features, probe_tap
 from regraft.recipe import Recipe, make_recipe, read_recipe
 from regraft.run import Run, storage, write_durably
 from regraft.sources import make_rows, open_model, read_data
-from regraft.tasks import Encoded
 from regraft.training import Poll
 from regraft.tuned import Tuned
 
@@ -197,25 +195,6 @@ def wanted_taps(prepared: Prepared) -> list[Tap]:
     """What the baselines will ask of the training examples, as they are: nothing that an augmented view could give."""
     probed = prepared.recipe.evaluation.baselines and prepared.answers.kind in evaluation.PROBED
     return [probe_tap(prepared.subject())] if probed and not prepared.rows.views else []
-
-
-def probe_tap(subject: Subject) -> Tap:
-    """What a linear probe sees of an example: the mean of what leaves the backbone."""
-    return depth_taps(subject)[-1]
-
-
-def output_features(
-    subject: Subject, encoded: Sequence[Encoded], recipe: Recipe, poll: Poll = lambda: None
-) -> NDArray[np.float32]:
-    """The mean of what leaves the backbone for each example, [n, width]; from the store where it is there."""
-    if subject.blocks:
-        try:
-            return features(subject, encoded, [probe_tap(subject)], recipe.cache, root=store_root(), poll=poll)[0]
-        except UNFIT as error:  # what does not run block by block is run whole
-            require_memory(error)
-    size = recipe.evaluation.batch_size
-    with subject.device.computing():
-        return features_of(subject.model, subject.inputs, subject.processor, encoded, batch_size=size, poll=poll)
 
 
 def write_predictions(

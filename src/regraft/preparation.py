@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from regraft import evaluation, pretrained
+from regraft.choosing import chosen
 from regraft.data import Splits
 from regraft.data.table import read_header
 from regraft.device import keep_freed_memory, require_memory
@@ -79,6 +80,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     glimpse = pretrained.Glimpse(model_options(recipe, task))
     task = task.settled(lambda: read_header(recipe.data.train, recipe.data), recipe.data.columns, glimpse)
     splits, answers = read_data(recipe, task)
+    recipe, choice = chosen(recipe, task, splits, answers, poll=poll)
     require_kind(recipe.strategy, answers.kind)
     primary = _primary(recipe, task, answers)
     poll()
@@ -95,15 +97,15 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
         task.prove(model.model, rows.encoded[:_TRIED], answers, model.processor)
     poll()
     strategy = strategy.settled(partial(looked, model, task, answers, rows, loss, seed=recipe.seed))
-    model, chosen = phased(model, strategy, recipe, answers, epochs=epochs)
-    require_regularization(recipe, task, answers, model, chosen, rows, validation=bool(splits.validation))
-    rows, augmentation = augmented(rows, task, recipe, answers, model, epochs=sum(phase.epochs for phase in chosen))
+    model, stages = phased(model, strategy, recipe, answers, epochs=epochs)
+    require_regularization(recipe, task, answers, model, stages, rows, validation=bool(splits.validation))
+    rows, augmentation = augmented(rows, task, recipe, answers, model, epochs=sum(phase.epochs for phase in stages))
     device = choose_device(recipe.training.precision, model=model.model)
     if device.device.type == "cpu":
         keep_freed_memory()
     resolved = _resolved(recipe, task, strategy, device, epochs, augmentation)
-    plan = _plan(resolved, task, splits, model, chosen, loss, device, rows)
-    return Prepared(resolved, task, splits, answers, model, chosen, loss, device, rows, primary, plan, pace)
+    plan = replace(_plan(resolved, task, splits, model, stages, loss, device, rows), choice=choice)
+    return Prepared(resolved, task, splits, answers, model, stages, loss, device, rows, primary, plan, pace)
 
 
 def looked(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss: Loss, *, seed: int) -> dict[str, float]:

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft import evaluation, pretrained
-from regraft.assessment import output_features
 from regraft.data import Example
 from regraft.device import require_memory
 from regraft.errors import DataError, RecipeError
@@ -26,6 +25,7 @@ from regraft.evaluation.transferability import agreement, h_score, log_me, neare
 from regraft.fingerprint import draw
 from regraft.frozen import UNFIT, Subject, Tap, chain_of, depth_taps, features, store_root
 from regraft.pretrained import Anatomy, Pretrained
+from regraft.probing import output_features
 from regraft.recipe import Recipe
 from regraft.sources import make_rows, model_options, open_model, read_data
 from regraft.tasks import Answers, Encoded, Kind, Task, make_task

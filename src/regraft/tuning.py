@@ -106,7 +106,7 @@ def resume_events(run: Run) -> Generator[Event, None, Outcome]:
             prepared = prepare(recipe, poll=stop)
         except Interrupted as stopped:
             raise _resumable(stopped, run) from None
-        prepared = replace(prepared, plan=replace(prepared.plan, forecast=_forecast_of(run)))
+        prepared = replace(prepared, plan=replace(prepared.plan, **_kept_of_the_plan(run)))
         for reason in passed_over:
             yield _recorded(run, Event("damaged", {"checkpoint": reason}))
         yield _recorded(
@@ -137,10 +137,10 @@ def default_run_name(recipe: Recipe) -> str:
     return f"{stem}-{recipe.strategy.name}"
 
 
-def _forecast_of(run: Run) -> dict[str, Any] | None:
-    """The forecast that the run began with, if any."""
-    forecast: dict[str, Any] | None = read_json(run.plan).get("forecast") if run.plan.exists() else None
-    return forecast
+def _kept_of_the_plan(run: Run) -> dict[str, Any]:
+    """What of the plan is not found again from the recipe: the forecast that the run began with, and the choice."""
+    plan = read_json(run.plan) if run.plan.exists() else {}
+    return {name: plan.get(name) for name in ("choice", "forecast")}
 
 
 def run_events(

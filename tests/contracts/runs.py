@@ -39,7 +39,17 @@ _TABLES = {
 # Strategies that change few numbers: one table of each task but speech, which takes long, and a few families show what
 # they do. The others are tried on every table and every family of texts.
 _VIRTUAL = ("prompt-tuning", "prefix-tuning", "p-tuning")
-_SLIGHT = ("bitfit", "norm-tuning", "adapter", *_VIRTUAL, "logistic", "contrastive", "gradual-unfreezing", "surgical")
+_SLIGHT = (
+    "auto",
+    "bitfit",
+    "norm-tuning",
+    "adapter",
+    *_VIRTUAL,
+    "logistic",
+    "contrastive",
+    "gradual-unfreezing",
+    "surgical",
+)
 _PHASED = ("probe-then-tune", "gradual-unfreezing")
 _SHOWN = ("bert", "gpt2", "llama")
 _SPEECH = {"audio": ("speech",)}

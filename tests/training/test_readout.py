@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional
 
 from regraft import evaluation
-from regraft.assessment import output_features
 from regraft.errors import RecipeError
 from regraft.preparation import Prepared, prepare
+from regraft.probing import output_features
 from regraft.sources import make_rows
 from regraft.training.readout import require_plain, supervised_contrastive
 from tests.training.stage import Stage, bits, loop_of

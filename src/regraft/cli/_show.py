@@ -45,6 +45,8 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
     """The tree of parts with what is frozen, what trains and how fast; then the rest of the plan."""
     model, data, parameters = plan["model"], plan["data"], plan["parameters"]
     yield f"{model['name']} ({model['class']}), strategy {plan['strategy']['name']}"
+    if plan.get("choice"):
+        yield f"  {plan['choice']}"
     rows = [["part", "parameters", "trains", "learning rate"]]
     for part in _folded(plan["tree"]):
         rows.append([part["name"], f"{part['parameters']:,}", _trains(part), _rate(part["learning_rate"])])

@@ -15,7 +15,14 @@
 Answers are of one of several kinds (see ``metrics``); nothing here knows what gave them.
 """
 
-from regraft.evaluation.baselines import PROBED, linear_probe, linear_readout, majority, majority_masks
+from regraft.evaluation.baselines import (
+    PROBED,
+    cross_validated_probe,
+    linear_probe,
+    linear_readout,
+    majority,
+    majority_masks,
+)
 from regraft.evaluation.calibration import Bin, fit_temperature, probabilities, reliability_curve
 from regraft.evaluation.comparisons import Comparison, compare, verdict
 from regraft.evaluation.intervals import Estimate, Sampling, bootstrap
@@ -48,6 +55,7 @@ __all__ = [
     "bootstrap",
     "compare",
     "compose",
+    "cross_validated_probe",
     "find_metric",
     "fit_temperature",
     "kind_of",

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.linear_model import RidgeCV
 
-from regraft.evaluation.metrics import Kind, row_log_loss
+from regraft.evaluation.metrics import Kind, measure, row_log_loss
 from regraft.evaluation.weighted import Array, Floats
 from regraft.fingerprint import draw
 
@@ -97,6 +97,32 @@ def linear_probe(
         return majority(kind, train_target, len(test_features), classes)
     weight, bias, _ = linear_readout(kind, train_features, train_target, seed=seed, classes=classes)
     return _told(kind, test_features @ weight.T + bias)
+
+
+def cross_validated_probe(
+    kind: Kind, features: Array, target: Array, *, metric: str, seed: int, classes: int
+) -> tuple[float, float]:
+    """What a linear probe is worth on rows that it was not fitted to, in 5 folds, and what ``majority`` is.
+
+    Args:
+        features: ``[n, f]``.
+        target: of ``n`` rows.
+
+    Returns:
+        The metric of all rows together, each scored by the probe of the folds without it; nan where there are too few.
+    """
+    truth = np.eye(classes)[target] if kind == "classes" else target.astype(np.float64)
+    held, said, guessed = [], [], []
+    for train, rest in _splits(_Problem(kind, features, truth), target, seed):
+        parts = (features[train], target[train], features[rest])
+        said.append(linear_probe(kind, *parts, seed=seed, classes=classes))
+        guessed.append(majority(kind, target[train], len(rest), classes))
+        held.append(target[rest])
+    if not held:
+        return float("nan"), float("nan")
+    right = np.concatenate(held)
+    of_probe, of_nothing = (measure([metric], right, np.concatenate(each))[metric] for each in (said, guessed))
+    return of_probe, of_nothing
 
 
 def linear_readout(

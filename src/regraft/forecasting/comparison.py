@@ -13,8 +13,8 @@ from typing import Any
 from regraft.errors import Interrupted, RegraftError
 from regraft.forecasting.extrapolation import Forecast, PhaseForecast, forecast
 from regraft.preparation import Prepared, prepare
-from regraft.recipe import Recipe, make_recipe
-from regraft.strategies import strategy_names
+from regraft.recipe import Recipe, StrategyOptions, make_recipe
+from regraft.strategies import strategy_class, strategy_names
 from regraft.training import Poll, stoppable
 
 _WAIT = 0.2  # seconds between looks at whether we are to stop
@@ -55,6 +55,8 @@ def variants(prepared: Prepared) -> Iterator[Recipe]:
     asked = (recipe.strategy.name, recipe.strategy.own().get("n"))
     patterns = {"freeze": recipe.strategy.freeze, "train": recipe.strategy.train}
     for name in strategy_names():
+        if strategy_class(StrategyOptions(name=name)).chooses:
+            continue
         numbers = sorted({n for n in (1, 2, depth // 2) if 1 <= n <= depth}) if name == "top-layers" else [None]
         for n in numbers:
             if (name, n) != asked:

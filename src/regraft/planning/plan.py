@@ -27,7 +27,8 @@ class Part:
 class Plan:
     """What a run is about to do; the content of ``plan.json``.
 
-    ``forecast`` is what it will take, where that was measured.
+    ``choice`` says why this strategy was taken, where the recipe left it open; ``forecast`` is what it will take, where
+    that was measured.
     """
 
     strategy: dict[str, Any]
@@ -40,6 +41,7 @@ class Plan:
     data: dict[str, Any]
     steps: int
     notes: list[str] = field(default_factory=list)
+    choice: str | None = None
     forecast: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:

@@ -10,8 +10,22 @@ from regraft.errors import RecipeError
 from regraft.pretrained.anatomy import Anatomy
 from regraft.recipe import StrategyOptions
 from regraft.strategies._contract import Choice, Group, Phase, Probe, Signs, Strategy
+from regraft.strategies._readout import has_readout
 
-__all__ = ["Choice", "Group", "Phase", "Probe", "Signs", "Strategy", "make_strategy", "phases", "require_kind", "strategy_class", "strategy_names"]
+__all__ = [
+    "Choice",
+    "Group",
+    "Phase",
+    "Probe",
+    "Signs",
+    "Strategy",
+    "has_readout",
+    "make_strategy",
+    "phases",
+    "require_kind",
+    "strategy_class",
+    "strategy_names",
+]
 
 
 def strategy_names() -> list[str]:

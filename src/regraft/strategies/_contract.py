@@ -44,32 +44,35 @@ class Phase:
 
 @dataclass(frozen=True)
 class Signs:
-    """What is known before a strategy is chosen.
+    """What there is to go by before a strategy is chosen.
 
-    ``kind`` is that of the answers (see ``evaluation.metrics``), ``rows`` are those to learn from and ``rarest`` those
-    of the rarest class, of other answers all; ``fitted`` tells whether a last layer can be fitted to them. The rest costs
-    something to be known: ``probe`` of at most a few hundred rows, and the ``seconds`` of an epoch in which all trains.
+    ``kind`` is that of the answers (see ``evaluation.metrics``). ``rows`` are those to learn from, ``rarest`` those of
+    the rarest class (of other answers, all); so many ``epochs`` they get, not below the ``fewest``, of so many steps
+    ``an_epoch``. ``fitted``: whether a last layer can be fitted to the answers. The rest is found out only if asked: a
+    ``probe`` of some rows, how many ``blocks`` the model has, the ``seconds`` of an epoch in which all of it trains.
     """
 
     kind: str
     rows: int
     rarest: int
-    batch_size: int
+    epochs: int
+    fewest: int
+    an_epoch: int
     fitted: bool
     probe: Callable[[], Probe]
+    blocks: Callable[[], int]
     seconds: Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a layer fitted to frozen features is worth in cross-validation; ``ground`` is that of no features at all.
-
-    Both are of ``metric``, where more is better.
-    """
+    """What a layer fitted to frozen features is worth on so many rows in cross-validation, and what no features are."""
 
     metric: str
+    rows: int
     value: float
-    ground: float
+    without: float
+    higher_is_better: bool
 
 
 @dataclass(frozen=True)
@@ -87,17 +90,18 @@ class Strategy(ABC):
 
     ``head_rate_option`` names the one that says how fast the head learns. ``needs_readout``: whether it looks at what
     the last layer of the head is given, so that a head is best that is nothing but that layer. ``answers`` are the
-    kinds of answers that it can learn; nothing for all.
+    kinds of answers that it can learn; nothing for all. One that ``chooses`` is always another one in the end.
     """
 
     learning_rate: float
     head_rate_option: ClassVar[str] = "head_learning_rate"
     needs_readout: ClassVar[bool] = False
     answers: ClassVar[tuple[str, ...]] = ()
+    chooses: ClassVar[bool] = False
 
-    def choice(self, signs: Signs) -> Choice | None:  # noqa: ARG002  (most are one)
-        """The strategy that is taken in place of this one, before the model is opened; None for this one."""
-        return None
+    def choice(self, signs: Signs) -> Choice:
+        """The strategy that is taken in place of this one, where it ``chooses``."""
+        raise NotImplementedError
 
     def settled(self, look: Look) -> Strategy:  # noqa: ARG002  (most leave nothing open)
         """The strategy with those options filled in that a look at the model and a few training rows decides.

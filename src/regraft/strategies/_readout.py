@@ -17,6 +17,11 @@ def fitted(anatomy: Anatomy) -> Phase:
     return Phase(1, (Group(anatomy.readout, 0.0),), "closed-form")
 
 
+def has_readout(anatomy: Anatomy) -> bool:
+    """Whether a head is a linear layer on features that are known."""
+    return len(anatomy.readout) == 2 and not anatomy.new - {*anatomy.readout} - anatomy.unused
+
+
 def require_readout(anatomy: Anatomy) -> None:
     """See that a head is a linear layer on features that are known.
 
@@ -24,8 +29,8 @@ def require_readout(anatomy: Anatomy) -> None:
         RecipeError: it is not.
     """
     biased = len(anatomy.readout) == 2  # its weight, and its bias
-    noise = sorted(anatomy.new - {*anatomy.readout} - anatomy.unused)
-    if not biased or noise:
+    if not has_readout(anatomy):
+        noise = sorted(anatomy.new - {*anatomy.readout} - anatomy.unused)
         why = f"{noise[0]} starts from random numbers" if biased else "it does not end with a linear layer and its bias"
         raise RecipeError(
             f"this strategy fits the last layer of the head, and cannot with this one: {why}",

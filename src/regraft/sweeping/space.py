@@ -204,7 +204,11 @@ def check_space(options: SweepOptions, recipe: Recipe) -> None:
             raise unknown_key(key, known, "sweep.space")
     for point in points_at_the_ends(options.space, recipe):
         made = recipe_at(recipe, point)
-        make_strategy(made.strategy)
+        if make_strategy(made.strategy).chooses:
+            raise RecipeError(
+                f"strategy {made.strategy.name} chooses one itself, and a sweep compares those that are named",
+                fix="name them: strategy.name: [contrastive, full]",
+            )
         make_task(made.task)
 
 

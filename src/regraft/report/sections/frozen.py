@@ -16,6 +16,8 @@ def render(material: Material) -> Section | None:
     if not plan.get("tree") and not plan.get("parameters"):
         return None
     blocks: list[Block] = [_facts(plan)]
+    if plan.get("choice"):
+        blocks.append(Note(f"Chosen by regraft. {plan['choice']}"))
     if plan.get("tree"):
         sentence = "The parts of the model from bottom to top. A full bar was tuned; an empty one kept what it knew."
         columns = ["Part", "Tuned", "Learning rate", "Parameters"]
