@@ -33,6 +33,7 @@ _RECIPES: dict[str, dict[str, Any]] = {
 }
 
 Row = dict[str, Any]  # input_ids, attention_mask, token_type_ids, label
+Moment = tuple[float, float]  # seconds by the clock, and those that the processor gave this process
 
 
 @dataclass(frozen=True)
@@ -179,13 +180,13 @@ def _in_order(rows: Mapping[str, Any], job: Job) -> list[Row]:
     return [train[place] for batches in epochs for batch in batches for place in batch]
 
 
-def _clock(ends: list[float]) -> Any:
+def _clock(ends: list[Moment]) -> Any:
     """Notes when each epoch ends."""
     from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
         def on_epoch_end(self, *_: Any, **__: Any) -> None:
-            ends.append(time.perf_counter())
+            ends.append(_now())
 
     return Clock()
 
@@ -226,7 +227,7 @@ def _regraft(job: Job) -> dict[str, Any]:
             if event.name == "step":
                 steps.append(event.values)
             elif event.name == "checkpoint":
-                usage["ends"].append(time.perf_counter())
+                usage["ends"].append(_now())
         loop.use_best()
     model = prepared.pretrained.model
     return usage | {
@@ -281,20 +282,23 @@ def measured() -> Iterator[dict[str, Any]]:
     """Wall and processor time (user and system) of what is inside, and the memory of the process in MB.
 
     ``loaded`` is what it held when it began, ``peak`` the most it ever held. Of the ``ends`` of epochs that are noted
-    in it come the seconds of each of the ``epochs``; the first begins where this does.
+    in it come both times of each of the ``epochs``; the first begins where this does.
     """
     usage: dict[str, Any] = {"loaded": _memory("VmRSS"), "ends": []}
-    spent, begun = _processor_seconds(), time.perf_counter()
+    begun = _now()
     yield usage
-    usage["wall"] = time.perf_counter() - begun
-    usage["cpu"] = _processor_seconds() - spent
+    usage["wall"], usage["cpu"] = _between(begun, _now())
     usage["peak"] = _memory("VmHWM")
-    usage["epochs"] = [end - start for start, end in pairwise([begun, *usage.pop("ends")])]
+    usage["epochs"] = [_between(start, end) for start, end in pairwise([begun, *usage.pop("ends")])]
 
 
-def _processor_seconds() -> float:
+def _now() -> Moment:
     used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    return time.perf_counter(), used.ru_utime + used.ru_stime
+
+
+def _between(start: Moment, end: Moment) -> Moment:
+    return end[0] - start[0], end[1] - start[1]
 
 
 def _memory(kind: str) -> float:
