@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import depths, forecast, images, movie, peer_trainer, speech, sweep
+from benchmarks import depths, forecast, images, lora, movie, peer_trainer, speech, sweep
 
 _ALL = {
     "movie": movie.main,
@@ -13,6 +13,7 @@ _ALL = {
     "images": images.main,
     "speech": speech.main,
     "sweep": sweep.main,
+    "lora": lora.main,
     "peer_trainer": peer_trainer.main,
 }
 

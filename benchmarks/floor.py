@@ -30,7 +30,7 @@ class Work:
     """What is trained: a BERT of so many blocks on texts of these lengths.
 
     ``trained`` counts the blocks, from the top, that gradients pass through; ``weights`` says whether their weights
-    train (LoRA trains beside them: its own products, about 2 % of a block's, are not counted).
+    train (LoRA trains beside them: its own products, about 3 % of a block's, are not counted).
     """
 
     lengths: Sequence[int]

@@ -7,7 +7,8 @@
 Three contestants, one at a time and in turn, each in a fresh process with all cores and without a GPU:
 
 documented  Trainer as its quick tour starts it: fp32, random batches padded to their longest, the model's own dropout
-            everywhere; frozen by ``requires_grad = False``, LoRA by peft.
+            everywhere; frozen by ``requires_grad = False``; for LoRA plain peft opens the untouched adapter that
+            regraft saves, of rank 8 in all linear layers of the top half of the blocks.
 best        the same Trainer with the best settings known to us on a CPU: bf16, batches grouped by length, no dropout at
             all, fused AdamW, no pinned memory.
 regraft     as it comes, from an empty store, which it has to fill within the time. Against ``documented`` with the
@@ -163,7 +164,7 @@ def _rates(prepared: dict[str, Any]) -> dict[str, Rates]:
     """Measure how fast this machine multiplies, and say it."""
     measured = child(Job("rates", str(prepared["folder"]), ""))
     rates = {name: Rates(**values) for name, values in measured.items()}
-    print(f"{_cores()} cores; GFLOP/s of matrix products (forward, gradient of the input, of the weight):")
+    print(f"{cores()} cores; GFLOP/s of matrix products (forward, gradient of the input, of the weight):")
     for name, rate in rates.items():
         told = ", ".join(f"{value / 1e9:,.0f}" for value in asdict(rate).values())
         print(f"  {name}  {told}")
@@ -180,14 +181,15 @@ def _compare(
             job = Job(cell.peer, str(place["folder"]), "", cell.strategy, cell.epochs, place["seed"])
             peer = child(job)
             ours = child(replace(job, do="regraft", dropout=cell.peer == "documented"))
-            _require_same(peer, ours)
+            require_same(peer, ours)
             print(f"  {job.strategy}, {job.do}: {ours['wall']:.1f} s against {peer['wall']:.1f} s", file=sys.stderr)
             rounds[cell].append(Round(peer, ours))
     for cell in cells:
         yield _told(cell, rounds[cell], prepared[0], rates)
 
 
-def _require_same(peer: dict[str, Any], ours: dict[str, Any]) -> None:
+def require_same(peer: dict[str, Any], ours: dict[str, Any]) -> None:
+    """See that both sides began with the same numbers, and trained as many."""
     for what in ("weights", "trained"):
         if peer[what] != ours[what]:
             raise SystemExit(f"not the same {what} on both sides: {peer[what]} and {ours[what]}")
@@ -290,11 +292,11 @@ def environment(scratch: Path) -> dict[str, str]:
     cache = scratch / "cache"
     cache.mkdir()
     (cache / "materials").symlink_to(cache_root().absolute() / "materials")
-    cores = str(_cores())
+    threads = str(cores())
     return {
         **os.environ,
-        "OMP_NUM_THREADS": cores,
-        "MKL_NUM_THREADS": cores,
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
         "CUDA_VISIBLE_DEVICES": "",
         "HF_HUB_OFFLINE": "1",
         "REGRAFT_CACHE": str(cache),
@@ -302,7 +304,8 @@ def environment(scratch: Path) -> dict[str, str]:
     }
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -2,8 +2,8 @@
 
 What a side may load, and nothing else, is in its process; so the peak of its memory is its own. Timed is training
 only, from tokenized rows: not imports, not opening the model, not scoring. Both sides open the same weights (the
-untouched model with a head drawn from the seed, saved once by ``prepare``) and read the same tokens; ``weights`` and
-``trained`` in the results prove it.
+untouched model with a head drawn from the seed, and for LoRA the untouched adapter, saved once by ``prepare``) and read
+the same tokens; ``weights`` and ``trained`` in the results prove it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,23 +29,28 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "full": {"name": "full"},
     "top-2": {"name": "top-layers", "n": 2},
     "linear-probe": {"name": "linear-probe"},
-    "lora-top-half": {"name": "linear-probe"},  # its phase is put in later, with the adapters
+    "lora-top-half": {"name": "lora", "n": 3},  # of MiniLM's six blocks
 }
 
 Row = dict[str, Any]  # input_ids, attention_mask, token_type_ids, label
+Moment = tuple[float, float]  # seconds by the clock, and those that the processor gave this process
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a process is to do: ``rates``, ``prepare``, ``sweep``, or train: ``documented``, ``best``, ``regraft``."""
+    """What a process is to do: ``rates``, ``prepare``, ``sweep``, or train: ``documented``, ``best``, ``regraft``.
+
+    ``in-order`` is ``best`` on the batches of ``regraft``, with the loss of each step.
+    """
 
     do: str
-    folder: str  # with train.csv and test.csv; ``prepare`` adds model/ and rows.json
+    folder: str  # with train.csv and test.csv; ``prepare`` adds model/, adapter/ and rows.json
     result: str
     strategy: str = "full"
     epochs: int = 1
     seed: int = 0
     dropout: bool = True
+    precision: str = "auto"  # bf16 of ``best``, and of ``regraft`` where that is fast; or fp32
 
 
 def main(job: Job) -> None:
@@ -54,6 +60,7 @@ def main(job: Job) -> None:
         "prepare": _prepare,
         "documented": _trainer,
         "best": _trainer,
+        "in-order": _trainer,
         "regraft": _regraft,
         "sweep": _trials,
     }
@@ -72,15 +79,17 @@ def _rates(job: Job) -> dict[str, Any]:
 def _prepare(job: Job) -> dict[str, Any]:
     """Save the untouched model and the tokens, so that the peer needs nothing of regraft."""
     import regraft
+    from regraft.pretrained import save
     from regraft.sources import make_rows
 
     prepared = regraft.prepare(recipe_of(job))
     pretrained, folder = prepared.pretrained, Path(job.folder)
     pretrained.model.save_pretrained(folder / "model")  # type: ignore[operator]
     pretrained.processor.save_pretrained(folder / "model")
+    save(folder / "adapter", regraft.prepare(recipe_of(replace(job, strategy="lora-top-half"))).pretrained)
     test = make_rows(prepared.splits.test, prepared.task, prepared.answers, pretrained)
     sides = {"train": _labelled(prepared.rows), "test": _labelled(test)}
-    (folder / "rows.json").write_text(json.dumps(sides), encoding="utf-8")
+    (folder / "rows.json").write_text(json.dumps(sides | {"ids": prepared.rows.ids}), encoding="utf-8")
     config = pretrained.config
     return {
         "hidden": config.hidden_size,
@@ -97,66 +106,97 @@ def _prepare(job: Job) -> dict[str, Any]:
 def _trainer(job: Job) -> dict[str, Any]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, Trainer
 
-    best, folder = job.do == "best", Path(job.folder)
+    documented, folder = job.do == "documented", Path(job.folder)
     rows = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-    model = AutoModelForSequenceClassification.from_pretrained(folder / "model", **(_WITHOUT_DROPOUT if best else {}))
-    weights = _sha256(model)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder / "model", **({} if documented else _WITHOUT_DROPOUT)
+    )
     model = _frozen_by_hand(model, job)
-    arguments = _arguments(job, best=best)
+    weights = _sha256(model)
+    arguments = _arguments(job)
     with measured() as usage:
         trainer = Trainer(
             model=model,
             args=arguments,
-            train_dataset=rows["train"],
+            train_dataset=_in_order(rows, job) if job.do == "in-order" else rows["train"],
             processing_class=tokenizer,
             data_collator=DataCollatorWithPadding(tokenizer),
+            callbacks=[_clock(usage["ends"])],
         )
         trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return usage | {
-        "loss": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1],
+        "loss": losses[-1],
+        "losses": losses,
         "score": accuracy(model, rows["test"]),
         "weights": weights,
         "trained": _trained(model),
-        "precision": "bf16" if best else "fp32",
+        "precision": "bf16" if arguments.bf16 else "fp32",
     }
 
 
 _WITHOUT_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
 
 
-def _arguments(job: Job, *, best: bool) -> Any:
-    """As in the quick tour; ``best`` adds what was found to make it faster on a CPU."""
+def _arguments(job: Job) -> Any:
+    """As in the quick tour; for all but ``documented`` with what was found to make it faster on a CPU."""
     from transformers import TrainingArguments
 
-    faster: dict[str, Any] = {
-        "bf16": True,
-        "use_cpu": True,  # else it refuses bf16
-        "train_sampling_strategy": "group_by_length",
-        "optim": "adamw_torch_fused",
-        "dataloader_pin_memory": False,
-    }
+    settings: dict[str, Any] = {"num_train_epochs": job.epochs, "logging_strategy": "epoch"}
+    if job.do != "documented":
+        settings |= {
+            "bf16": job.precision == "auto",
+            "use_cpu": True,  # else it refuses bf16
+            "train_sampling_strategy": "group_by_length",
+            "optim": "adamw_torch_fused",
+            "dataloader_pin_memory": False,
+        }
+    if job.do == "in-order":  # all epochs are one, which is longer
+        settings |= {"num_train_epochs": 1, "train_sampling_strategy": "sequential"}
+        settings |= {"logging_strategy": "steps", "logging_steps": 1}
     return TrainingArguments(
         output_dir=f"{job.folder}/trainer",
         learning_rate=LEARNING_RATES[job.strategy],
         per_device_train_batch_size=BATCH_SIZE,
-        num_train_epochs=job.epochs,
         save_strategy="no",
-        logging_strategy="epoch",
         report_to="none",
         disable_tqdm=True,
         seed=job.seed,
-        **(faster if best else {}),
+        **settings,
     )
 
 
-def _frozen_by_hand(model: Any, job: Job) -> Any:
-    """``requires_grad = False``, as every tutorial freezes; LoRA as peft's quick tour puts it in."""
-    if job.strategy == "lora-top-half":
-        from peft import TaskType, get_peft_model
+def _in_order(rows: Mapping[str, Any], job: Job) -> list[Row]:
+    """The training rows of all epochs as regraft takes them. They have to fill their batches."""
+    from regraft.data.batches import step_batches
 
-        _seed(job)
-        return get_peft_model(model, _lora(model, task_type=TaskType.SEQ_CLS))
+    train, ids = rows["train"], rows["ids"]
+    assert len(train) % BATCH_SIZE == 0
+    lengths = [len(row["input_ids"]) for row in train]
+    epochs = (
+        step_batches(ids, lengths, seed=job.seed, epoch=epoch, batch_size=BATCH_SIZE) for epoch in range(job.epochs)
+    )
+    return [train[place] for batches in epochs for batch in batches for place in batch]
+
+
+def _clock(ends: list[Moment]) -> Any:
+    """Notes when each epoch ends."""
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):
+        def on_epoch_end(self, *_: Any, **__: Any) -> None:
+            ends.append(_now())
+
+    return Clock()
+
+
+def _frozen_by_hand(model: Any, job: Job) -> Any:
+    """``requires_grad = False``, as every tutorial freezes; LoRA as peft opens an adapter to train it further."""
+    if job.strategy == "lora-top-half":
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(model, f"{job.folder}/adapter", is_trainable=True)
     backbone = model.base_model
     below = {
         "full": [],
@@ -180,15 +220,19 @@ def _regraft(job: Job) -> dict[str, Any]:
     weights = _sha256(prepared.pretrained.model)
     rows = json.loads((Path(job.folder) / "rows.json").read_text(encoding="utf-8"))
     assert _labelled(prepared.rows) == rows["train"]
-    if job.strategy == "lora-top-half":
-        prepared = _with_lora(prepared, job)
+    steps = []
     with measured() as usage:
         loop = make_loop(prepared, Path(job.result).with_suffix(".checkpoints"))
-        steps = [event.values for event in loop.events() if event.name == "step"]
+        for event in loop.events():
+            if event.name == "step":
+                steps.append(event.values)
+            elif event.name == "checkpoint":
+                usage["ends"].append(_now())
         loop.use_best()
     model = prepared.pretrained.model
     return usage | {
         "loss": fmean(step["loss"] for step in steps if step["epoch"] > job.epochs - 1),
+        "losses": [step["loss"] for step in steps],
         "score": accuracy(model, rows["test"]),
         "weights": weights,
         "trained": _trained(model),
@@ -222,6 +266,7 @@ def recipe_of(job: Job) -> Any:
                 "schedule": "linear",
                 "warmup": 0.0,
                 "weight_decay": 0.0,
+                "precision": job.precision,
             },
             "evaluation": {"baselines": False},
             "seed": job.seed,
@@ -229,63 +274,31 @@ def recipe_of(job: Job) -> Any:
     )
 
 
-def _with_lora(prepared: Any, job: Job) -> Any:
-    """The same adapters inside our model, and one phase that trains them and the head."""
-    from peft import inject_adapter_in_model
-
-    from regraft.pretrained.anatomy import anatomy_of
-    from regraft.strategies import Group, Phase
-
-    former = prepared.pretrained
-    _seed(job)
-    model = inject_adapter_in_model(_lora(former.model), former.model)
-    anatomy = anatomy_of(model, former.anatomy.new)
-    trained = tuple(name for name in anatomy.parameters if "lora_" in name or name in anatomy.head)
-    phase = Phase(job.epochs, (Group(trained, LEARNING_RATES[job.strategy]),))
-    return replace(prepared, pretrained=replace(former, model=model, anatomy=anatomy), phases=[phase])
-
-
 # Both
-
-
-def _lora(model: Any, **more: Any) -> Any:
-    """Rank 8 beside query and value of the top half of the blocks (Hu et al., LoRA, 2021)."""
-    from peft import LoraConfig
-
-    blocks = model.config.num_hidden_layers
-    return LoraConfig(
-        r=8,
-        target_modules=["query", "value"],
-        layers_to_transform=list(range(blocks - blocks // 2, blocks)),
-        layers_pattern="layer",
-        **more,
-    )
-
-
-def _seed(job: Job) -> None:
-    """So that adapters start from the same numbers on both sides."""
-    import torch
-
-    torch.manual_seed(job.seed)
 
 
 @contextmanager
 def measured() -> Iterator[dict[str, Any]]:
     """Wall and processor time (user and system) of what is inside, and the memory of the process in MB.
 
-    ``loaded`` is what it held when it began, ``peak`` the most it ever held.
+    ``loaded`` is what it held when it began, ``peak`` the most it ever held. Of the ``ends`` of epochs that are noted
+    in it come both times of each of the ``epochs``; the first begins where this does.
     """
-    usage: dict[str, Any] = {"loaded": _memory("VmRSS")}
-    spent, begun = _processor_seconds(), time.perf_counter()
+    usage: dict[str, Any] = {"loaded": _memory("VmRSS"), "ends": []}
+    begun = _now()
     yield usage
-    usage["wall"] = time.perf_counter() - begun
-    usage["cpu"] = _processor_seconds() - spent
+    usage["wall"], usage["cpu"] = _between(begun, _now())
     usage["peak"] = _memory("VmHWM")
+    usage["epochs"] = [_between(start, end) for start, end in pairwise([begun, *usage.pop("ends")])]
 
 
-def _processor_seconds() -> float:
+def _now() -> Moment:
     used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    return time.perf_counter(), used.ru_utime + used.ru_stime
+
+
+def _between(start: Moment, end: Moment) -> Moment:
+    return end[0] - start[0], end[1] - start[1]
 
 
 def _memory(kind: str) -> float:
@@ -338,8 +351,12 @@ def _trained(model: Any) -> int:
 
 
 def _sha256(model: Any) -> str:
-    """The hash of all parameters, by name."""
-    parameters: Mapping[str, Any] = dict(model.named_parameters())
+    """The hash of all parameters by name; of what peft has wrapped, by the name that it had."""
+    parameters: Mapping[str, Any] = {
+        name.removeprefix("base_model.model.").replace(".modules_to_save.default.", "."): value
+        for name, value in model.named_parameters()
+        if ".original_module." not in name
+    }
     whole = hashlib.sha256()
     for name in sorted(parameters):
         whole.update(name.encode() + parameters[name].detach().contiguous().numpy().tobytes())
