@@ -171,7 +171,7 @@ def _chosen(reading: Reading) -> float | None:
 
 def _first_with_steps(prepared: Prepared) -> int:
     for index, phase in enumerate(prepared.phases):
-        if phase.objective != "closed-form":
+        if not phase.fitted:
             return index
     raise RecipeError(
         f"strategy {prepared.recipe.strategy.name} takes no steps, so there is no rate to find",

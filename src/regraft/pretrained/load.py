@@ -301,6 +301,26 @@ def reopen(
     return Pretrained(model.eval(), processor, anatomy_of(model), folder, head)
 
 
+def remembering(pretrained: Pretrained, rows: int) -> Pretrained:
+    """The model with a last layer of nearest neighbours that has room for so many training rows.
+
+    The module itself is changed.
+
+    Raises:
+        RecipeError: its head is not one linear layer on pooled states.
+    """
+    module = pretrained.model
+    if not isinstance(module, MeanPooled):
+        raise RecipeError(
+            f"model.head = {pretrained.head!r} has no last layer of ours that neighbours could be put in place of",
+            fix="take model.head=mean, or leave model.head out",
+        )
+    before = pretrained.anatomy
+    module.remember(rows, module.classifier.weight.shape[0])
+    anatomy = anatomy_of(module, before.new - {*before.head})
+    return replace(pretrained, anatomy=replace(anatomy, unused=before.unused))
+
+
 def base_of(pretrained: Pretrained) -> dict[str, Any] | None:
     """What has to be known to open again the model under an adapter, in JSON's terms; None where there is none."""
     if pretrained.adapter is None:
@@ -447,9 +467,13 @@ def _settle_padding(model: Any, processor: Any) -> None:
         processor.padding_side = "right"
 
 
-def _with_saved_head(head: str, backbone: nn.Module, folder: Path) -> nn.Module:
+def _with_saved_head(head: str, backbone: nn.Module, folder: Path) -> Any:
     with _reading(folder / _HEAD_FILE) as weights:
-        model: nn.Module = _grafted(head, backbone, len(weights[_OUTPUT[head]]), 0.0)
+        kept = weights.get("answers")  # of training rows, where the last layer is one of nearest neighbours
+        outputs = len(weights[_OUTPUT[head]]) if kept is None else kept.shape[1]
+        model: Any = _grafted(head, backbone, outputs, 0.0)
+        if kept is not None:
+            model.remember(len(kept), outputs)
         part = _head_of(model)
         assert part is not None
         part.load_state_dict(weights)

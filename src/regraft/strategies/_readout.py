@@ -23,11 +23,24 @@ def require_readout(anatomy: Anatomy) -> None:
     Raises:
         RecipeError: it is not.
     """
-    biased = len(anatomy.readout) == 2  # its weight, and its bias
+    if len(anatomy.readout) != 2:  # its weight, and its bias
+        raise _unfit("it does not end with a linear layer and its bias")
+    require_known(anatomy)
+
+
+def require_known(anatomy: Anatomy) -> None:
+    """See that nothing below the last layer is new.
+
+    Raises:
+        RecipeError: something is.
+    """
     noise = sorted(anatomy.new - {*anatomy.readout} - anatomy.unused)
-    if not biased or noise:
-        why = f"{noise[0]} starts from random numbers" if biased else "it does not end with a linear layer and its bias"
-        raise RecipeError(
-            f"this strategy fits the last layer of the head, and cannot with this one: {why}",
-            fix="take model.head=mean or graft where the answer is one for the whole input, else another strategy",
-        )
+    if noise:
+        raise _unfit(f"{noise[0]} starts from random numbers")
+
+
+def _unfit(why: str) -> RecipeError:
+    return RecipeError(
+        f"this strategy fits the last layer of the head, and cannot with this one: {why}",
+        fix="take model.head=mean or graft where the answer is one for the whole input, else another strategy",
+    )
