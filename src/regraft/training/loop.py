@@ -395,6 +395,7 @@ class Loop:
                 "scores": verdict.values,
                 "best": better,
                 **({} if verdict.only is None else {"only": verdict.only}),
+                **({"fitted": True} if self._m.phases[self.state.phase].fitted else {}),
             },
         )
 
