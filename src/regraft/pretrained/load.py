@@ -138,6 +138,8 @@ def _load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, 
             if images:
                 _require_base(missing, folder)
                 allow_any_size(backbone)
+            else:
+                _require_states(backbone, folder)
             model = _grafted(choice.head, backbone, int(config["num_labels"]), _head_dropout(backbone, options, choice))
             new = {f"backbone.{name}" for name in missing} | _head_names(model)
             annotate(backbone.config, config)
@@ -384,6 +386,26 @@ def _of_the_base(model: Any, names: set[str]) -> set[str]:
 def _require_base(missing: set[str], folder: Path) -> None:
     """Nothing of the backbone may be new but a pooler: a hole in it would be filled with noise."""
     _refuse_holes(sorted(n for n in missing if "pooler" not in n and not n.endswith("num_batches_tracked")), folder)
+
+
+@torch.no_grad()
+def _require_states(backbone: Any, folder: Path) -> None:
+    """See that a backbone says something of a text alone: some encoder-decoders want what they have written besides.
+
+    Raises:
+        RecipeError: it does not.
+    """
+    if not getattr(backbone.config, "is_encoder_decoder", False):
+        return
+    token = torch.ones(1, 1, dtype=torch.int64, device=next(backbone.parameters()).device)
+    try:
+        backbone.eval()(input_ids=token, attention_mask=token)
+    except ValueError:
+        raise RecipeError(
+            f"model.head = 'mean' with {folder} ({backbone.config.model_type}): it has states of a text only beside "
+            "what it writes, so there is no mean to take",
+            fix="take model.head=own with a strategy such as full, lora or adapter, or name an encoder such as minilm",
+        ) from None
 
 
 def _require_whole(anatomy: Anatomy, folder: Path) -> None:
