@@ -443,6 +443,7 @@ def _plan(
             *_told_of_the_norms(model),
             *remarks(recipe.training, model.model, model.anatomy, chosen),
             *_told_of_the_views(rows, sum(phase.epochs for phase in chosen), frozen=_something_rests(model, chosen)),
+            *task.unseen(rows.views),
         ],
     )
 
