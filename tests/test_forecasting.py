@@ -112,6 +112,12 @@ def test_what_is_frozen_is_stored(ready: Ready, strategy: str, blocks: int) -> N
     assert phase.bytes == found.disk["store"] > 0
 
 
+@pytest.mark.parametrize("strategy", ["logistic", "knn"])
+def test_a_fit_takes_its_time_too(ready: Ready, strategy: str) -> None:
+    (phase,) = forecast(ready(f"strategy={strategy}")).phases
+    assert phase.epoch > 0
+
+
 @pytest.mark.parametrize(
     ("override", "why"),
     [

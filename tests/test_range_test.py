@@ -134,6 +134,12 @@ def test_all_rates_of_a_phase_keep_their_proportion(place: Path) -> None:
 def test_of_several_phases_the_first_is_tried_and_its_option_named(place: Path) -> None:
     found = find_rate(recipe(place, {"name": "probe-then-tune", "probe_learning_rate": 5e-5}), steps=30)
     assert ([option.name for option in found.options], found.phase, found.phases) == (["probe_learning_rate"], 1, 2)
+    assert found.untried == ("learning_rate",)
+
+
+@pytest.mark.parametrize("strategy", ["contrastive", {"name": "probe-then-tune", "probe": "fitted"}])
+def test_nothing_is_untried_where_the_other_phase_is_a_fit(strategy: Any, place: Path) -> None:
+    assert find_rate(recipe(place, strategy), steps=30).untried == ()
 
 
 def test_a_strategy_that_takes_no_steps_is_refused(place: Path) -> None:

@@ -86,7 +86,7 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     poll()
     model = open_model(recipe, task, answers)
     strategy = make_strategy(recipe.strategy, head_rate=model.head_rate)
-    model = strategy.graft(model, seed=recipe.seed)
+    model = strategy.graft(model, seed=recipe.seed, rows=len(splits.train))
     epochs = recipe.training.epochs or default_epochs(len(splits.train), recipe.training.batch_size)
     poll()
     rows = make_rows(splits.train, task, answers, model)
@@ -130,7 +130,7 @@ def phased(
             stay noise.
     """
     chosen = phases(strategy, model.anatomy, epochs=epochs, freeze=recipe.strategy.freeze, train=recipe.strategy.train)
-    if any(phase.objective == "closed-form" for phase in chosen) and answers.kind not in evaluation.PROBED:
+    if any(phase.fitted for phase in chosen) and answers.kind not in evaluation.PROBED:
         raise RecipeError(
             f"a last layer is not fitted to {answers.kind}: there is no single answer for an example",
             fix="let strategy.probe be trained, or take another strategy",
@@ -324,11 +324,12 @@ def _plan(
             *task.targets.remarks(rows.values, rows.encoded),
             *_told_of_few_rows(len(splits.test), shares=task.targets.stratified),
             *model.notes,
-            *_told_of_the_fit(chosen),
+            *_told_of_the_fit(chosen, len(rows.examples)),
             *_told_of_what_was_kept(model),
             *_told_of_the_norms(model),
             *remarks(recipe.training, model.model, model.anatomy, chosen),
             *_told_of_the_views(rows, sum(phase.epochs for phase in chosen), frozen=_something_rests(model, chosen)),
+            *task.unseen(rows.views),
         ],
     )
 
@@ -346,8 +347,10 @@ def _told_of_few_rows(test: int, *, shares: bool) -> Iterator[str]:
     yield f"only {test} row{'s' if test > 1 else ''} to score on: intervals will be wide{wide}"
 
 
-def _told_of_the_fit(chosen: Sequence[Phase]) -> Iterator[str]:
-    if all(phase.objective != "task" for phase in chosen):
+def _told_of_the_fit(chosen: Sequence[Phase], rows: int) -> Iterator[str]:
+    if any(phase.objective == "nearest" for phase in chosen):
+        yield f"nothing trains: the last layer keeps {rows} training rows, and answers as those nearest to an input do"
+    elif all(phase.objective != "task" for phase in chosen):
         yield "the last layer is fitted (logistic or ridge regression): the loss of the task scores, and trains nothing"
 
 

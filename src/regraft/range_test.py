@@ -67,7 +67,8 @@ class RateFinding:
     """A range test and what follows from it.
 
     ``rates`` are those of the first of ``options``, one a step; the others rise in proportion. ``losses`` are the means
-    of the steps' batches. ``phase`` of ``phases``, counted from 1, is the one that was tried.
+    of the steps' batches. ``phase`` of ``phases``, counted from 1, is the one that was tried; ``untried`` are the
+    options that say rates of later phases only.
     """
 
     strategy: str
@@ -78,6 +79,7 @@ class RateFinding:
     losses: tuple[float, ...]
     reading: Reading
     options: tuple[RateOption, ...]
+    untried: tuple[str, ...]
     stored: bool = field(compare=False)
     seconds: float = field(compare=False)
 
@@ -95,7 +97,8 @@ def find_rate(recipe: Recipe, *, steps: int = STEPS) -> RateFinding:
 
     The first phase that takes steps is tried, as the recipe asks for it but for schedule and warmup: the rates of all
     its groups rise together from step to step, by the same factor. Frozen parts come from the store where the recipe
-    keeps one. The same recipe gives the same finding; no other row is looked at.
+    keeps one. The same recipe gives the same finding; no other row is looked at. Later phases are not tried: what they
+    learn at depends on where the first one ends.
 
     Args:
         steps: how many are taken, if the loss does not diverge before.
@@ -125,6 +128,7 @@ def find_rate(recipe: Recipe, *, steps: int = STEPS) -> RateFinding:
         losses=tuple(losses),
         reading=reading,
         options=tuple(_advised(strategy, plain, names, _chosen(reading))),
+        untried=tuple(_untried(prepared, strategy, index, names)),
         stored=stored,
         seconds=round(time.monotonic() - begun, 3),
     )
@@ -171,7 +175,7 @@ def _chosen(reading: Reading) -> float | None:
 
 def _first_with_steps(prepared: Prepared) -> int:
     for index, phase in enumerate(prepared.phases):
-        if phase.objective != "closed-form":
+        if not phase.fitted:
             return index
     raise RecipeError(
         f"strategy {prepared.recipe.strategy.name} takes no steps, so there is no rate to find",
@@ -180,24 +184,32 @@ def _first_with_steps(prepared: Prepared) -> int:
 
 
 def _rates_of(prepared: Prepared, strategy: Strategy, index: int) -> list[str]:
-    """The options that say the rates of a phase; the strategy's main one first.
-
-    An option is one of them if the phase changes with it.
-    """
-    asked = _phase_of(prepared, strategy, index)
-    given = [each.name for each in fields(strategy) if each.name.endswith("learning_rate")]  # type: ignore[arg-type]
-    known = [name for name in given if getattr(strategy, name) is not None]
-    moving = [
-        name
-        for name in known
-        if _phase_of(prepared, replace(strategy, **{name: 2 * getattr(strategy, name)}), index) != asked  # type: ignore[type-var]
-    ]
+    """The options that say the rates of a phase; the strategy's main one first."""
+    moving = _moving(prepared, strategy, index)
     if not moving:
         raise RecipeError(
             f"strategy {prepared.recipe.strategy.name} has no option for the rate of its phase {index + 1}",
             fix="an option that says a rate is called learning_rate, or ends so",
         )
     return sorted(moving, key=lambda name: name != "learning_rate")
+
+
+def _untried(prepared: Prepared, strategy: Strategy, tried: int, names: Sequence[str]) -> list[str]:
+    """The options that say rates of later phases, but for those of the phase that is tried."""
+    later = [name for index in range(tried + 1, len(prepared.phases)) for name in _moving(prepared, strategy, index)]
+    return [name for name in dict.fromkeys(later) if name not in names]
+
+
+def _moving(prepared: Prepared, strategy: Strategy, index: int) -> list[str]:
+    """The options that say rates and that a phase changes with."""
+    asked = _phase_of(prepared, strategy, index)
+    given = [each.name for each in fields(strategy) if each.name.endswith("learning_rate")]  # type: ignore[arg-type]
+    known = [name for name in given if getattr(strategy, name) is not None]
+    return [
+        name
+        for name in known
+        if _phase_of(prepared, replace(strategy, **{name: 2 * getattr(strategy, name)}), index) != asked  # type: ignore[type-var]
+    ]
 
 
 def _phase_of(prepared: Prepared, strategy: Strategy, index: int) -> Phase:

@@ -13,6 +13,7 @@ import torch
 from regraft import evaluation
 from regraft.assessment import rows_to_score
 from regraft.errors import RecipeError, TrainingError
+from regraft.pretrained import NearestNeighbours
 from regraft.recipe import Recipe, read_recipe
 from regraft.run import find_run, write_json, written_whole
 from regraft.sources import make_rows, read_data
@@ -140,6 +141,11 @@ def _require_same_model(name: str, tuned: Tuned, other: str, first: Tuned) -> No
         raise RecipeError(
             f"{name} has an adapter, and the mean of adapters is not that of what they do",
             fix="average runs without adapters, such as of strategy=full or top-layers",
+        )
+    if any(isinstance(module, NearestNeighbours) for module in tuned.pretrained.model.modules()):
+        raise RecipeError(
+            f"{name} answers by the training rows that it keeps, and the mean of rows says nothing",
+            fix="average runs whose weights were trained, such as of strategy=full or top-layers",
         )
     if tuned.answers != first.answers:
         raise RecipeError(f"{name} has other answers than {other}", fix="average runs with the same labels")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from regraft import extensions, pretrained
 from regraft.data import BadRow, Column, Example, Splits, load_splits
 from regraft.errors import DataError, RecipeError
 from regraft.pretrained import Pretrained
 from regraft.recipe import ModelOptions, Recipe
-from regraft.strategies import strategy_class
+from regraft.strategies import Strategy, strategy_class
 from regraft.tasks import Answers, Task
 from regraft.training import Rows
 
@@ -47,10 +47,17 @@ def open_model(recipe: Recipe, task: Task, answers: Answers) -> Pretrained:
 def model_options(recipe: Recipe, task: Task) -> ModelOptions:
     """What the recipe says of the model; its name is the task's own where it says none, and so is its head."""
     asked = recipe.model
-    head = task.readout_head if strategy_class(recipe.strategy).needs_readout else "own"
+    head = usual_head(task, strategy_class(recipe.strategy))
     return asked.model_copy(
         update={"name": asked.name or task.default_model, "head": head if asked.head == "auto" else asked.head}
     )
+
+
+def usual_head(task: Task, strategy: type[Strategy]) -> Literal["own", "mean", "graft"]:
+    """The head where the recipe says none."""
+    if strategy.replaces_readout:
+        return "mean"
+    return task.readout_head if strategy.needs_readout else "own"
 
 
 def as_read(rows: Rows, task: Task, answers: Answers, model: Pretrained) -> Rows:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from regraft.recipe import read_recipe
+from regraft.run import read_json
 from regraft.tuned import Tuned
 
 
@@ -35,6 +36,21 @@ def test_progress_goes_to_stderr_and_results_to_stdout(command, place, tmp_path)
     assert set(scores["baselines"]) == {"majority", "linear_probe"}
     assert "learning rate" in answer.err
     assert "epoch 1" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("strategy", "told"),
+    [
+        ("logistic", "is fitted to {} training rows, held back by"),
+        ("knn", "keeps {} training rows, of which the nearest"),
+    ],
+)
+def test_a_fit_is_told_as_one_and_not_as_an_epoch(command, place, tmp_path, strategy, told):
+    answer = command(*first_run(place, f"output={tmp_path}", f"strategy={strategy}"))
+    rows = read_json(next(tmp_path.glob("*/plan.json")))["data"]["train"]
+    assert f"the last layer {told.format(rows)}" in answer.err
+    assert "\nfitted: accuracy" in answer.err
+    assert "epoch" not in answer.err
 
 
 def test_quiet_says_nothing_on_stderr(command, place, tmp_path):

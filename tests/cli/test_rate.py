@@ -44,6 +44,12 @@ def test_where_nothing_was_found_it_says_so(command, place, tmp_path):
     assert "Write into the recipe" not in answer.out
 
 
+def test_rates_of_later_phases_are_said_not_to_be_tried(command, place):
+    answer = command(*words(place, "strategy=probe-then-tune", "--steps", 30))
+    assert "Not tried: learning_rate. A later phase begins where phase 1 ends" in answer.out
+    assert "of phase 1 of 2" in answer.out
+
+
 def test_a_strategy_without_steps_is_refused(command, place):
     answer = command(*words(place, "strategy=logistic"))
     assert answer.code == 2

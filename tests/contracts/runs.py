@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regraft import Outcome, Recipe, Tuned, make_recipe, prepare, tune
-from regraft.preparation import Prepared
+from regraft.preparation import Prepared, usual_head
 from regraft.recipe import StrategyOptions, TaskOptions
 from regraft.strategies import strategy_class, strategy_names
 from regraft.tasks import Task, WritingTask, make_task, task_names
@@ -39,17 +39,8 @@ _TABLES = {
 # Strategies that change few numbers: one table of each task but speech, which takes long, and a few families show what
 # they do. The others are tried on every table and every family of texts.
 _VIRTUAL = ("prompt-tuning", "prefix-tuning", "p-tuning")
-_SLIGHT = (
-    "auto",
-    "bitfit",
-    "norm-tuning",
-    "adapter",
-    *_VIRTUAL,
-    "logistic",
-    "contrastive",
-    "gradual-unfreezing",
-    "surgical",
-)
+_FEW_LABELS = ("logistic", "knn", "contrastive", "gradual-unfreezing", "surgical")
+_SLIGHT = ("auto", "bitfit", "norm-tuning", "adapter", *_VIRTUAL, *_FEW_LABELS)
 _PHASED = ("probe-then-tune", "gradual-unfreezing")
 _SHOWN = ("bert", "gpt2", "llama")
 _SPEECH = {"audio": ("speech",)}
@@ -72,7 +63,7 @@ class Cell:
         object.__setattr__(self, "head", self.head or self._usual_head())
 
     def _usual_head(self) -> str:
-        return self.made.readout_head if strategy_class(StrategyOptions(name=self.strategy)).needs_readout else "own"
+        return usual_head(self.made, strategy_class(StrategyOptions(name=self.strategy)))
 
     def _usual_family(self) -> str:
         if self.speaks:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from regraft.evaluation import fit_temperature, measure, probabilities, reliability_curve
+from regraft.evaluation.metrics import row_log_loss
 
 
 def sharpened(kind: str, factor: float, n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +39,32 @@ def test_a_separable_or_empty_validation_set_changes_nothing(kind: str) -> None:
 
 
 def test_a_model_that_is_always_wrong_reaches_the_bound() -> None:
-    assert fit_temperature(np.array([[9.0, -9.0]]), np.array([1]), "classes") == pytest.approx(20, rel=0.01)
+    logits = np.tile([9.0, -9.0], (1000, 1))
+    assert fit_temperature(logits, np.ones(1000, dtype=int), "classes") == pytest.approx(20, rel=0.01)
+
+
+def test_one_row_alone_moves_the_temperature_a_little() -> None:
+    assert 1 < fit_temperature(np.array([[2.0, -2.0]]), np.array([1]), "classes") < 2
+
+
+def test_few_rows_of_a_calibrated_model_change_its_probabilities_little() -> None:
+    logits, target = sharpened("classes", 1.0)
+    few = [slice(start, start + 12) for start in range(0, 1200, 12)]
+    temperatures = [1.0, *(fit_temperature(logits[rows], target[rows], "classes") for rows in few)]
+    untouched, *after = (
+        row_log_loss(target, probabilities(logits, "classes", temperature=temperature)).mean()
+        for temperature in temperatures
+    )
+    assert np.mean(after) < untouched + 0.02
+
+
+def test_many_rows_decide_alone() -> None:
+    logits, target = sharpened("classes", 3.0, n=1000)
+    losses = {
+        temperature: row_log_loss(target, probabilities(logits, "classes", temperature=temperature)).mean()
+        for temperature in np.geomspace(2, 4, 400)
+    }
+    assert fit_temperature(logits, target, "classes") == pytest.approx(min(losses, key=losses.__getitem__), rel=0.02)
 
 
 def test_the_curve_counts_every_row_once() -> None:

@@ -18,7 +18,7 @@ from torch import nn
 from regraft.errors import RecipeError, ResourceError
 from regraft.pretrained import MeanPooled, Pretrained, load, mean_pool, model_folder
 from regraft.recipe import ModelOptions
-from regraft.testing import FAMILIES
+from regraft.testing import FAMILIES, tiny_model
 
 AUTO = "AutoModelForSequenceClassification"
 Families = Callable[[str], Path]
@@ -138,6 +138,13 @@ def test_learned_positions_are_padded_on_the_right(family: str, side: str, famil
     config = folder / "tokenizer_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "padding_side": "left"}))
     assert _opened(folder).processor.padding_side == side
+
+
+@pytest.mark.parametrize("head", ["mean", "graft"])
+def test_a_model_that_has_no_states_of_a_text_alone_takes_no_mean(head: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"only beside what it writes.*\n.*take model.head=own"):
+        _opened(tiny_model(tmp_path / "t5", family="t5"), head=head)
+    assert _opened(tiny_model(tmp_path / "bart", family="bart"), head=head).head == "mean"
 
 
 def test_the_mean_is_over_real_tokens() -> None:

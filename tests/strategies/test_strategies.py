@@ -14,6 +14,7 @@ from regraft.pretrained import Anatomy
 from regraft.recipe import StrategyOptions
 from regraft.strategies import Phase, make_strategy, phases, require_kind, strategy_class, strategy_names
 
+STEPLESS = {"logistic", "knn"}
 FITTING = [name for name in strategy_names() if strategy_class(StrategyOptions(name=name)).needs_readout]
 DEPTH = 4
 PLACES = {
@@ -166,15 +167,15 @@ def test_a_rate_that_the_recipe_gives_the_head_is_kept(name: str, option: str) -
     assert {_rates(name, head_rate=0.25, **{option: 1e-6})[place] for place in HEAD} == {1e-6}
 
 
-@pytest.mark.parametrize("name", [name for name in strategy_names() if name != "logistic"])
+@pytest.mark.parametrize("name", [name for name in strategy_names() if name not in STEPLESS])
 def test_the_epochs_are_those_asked_for(name: str) -> None:
-    assert sum(phase.epochs for phase in _phases(name) if phase.objective != "closed-form") == 3
+    assert sum(phase.epochs for phase in _phases(name) if not phase.fitted) == 3
 
 
 @pytest.mark.parametrize("name", FITTING)
 def test_the_last_layer_is_fitted_last(name: str) -> None:
     last = _phases(name)[-1]
-    assert last.objective == "closed-form"
+    assert last.fitted
     assert last.trainable == {"classifier.weight", "classifier.bias"}
 
 
@@ -183,6 +184,10 @@ def test_a_head_that_is_more_than_its_last_layer_is_not_fitted(name: str) -> Non
     anatomy = _anatomy(new=("classifier.weight", "classifier.bias", "bert.pooler.dense.weight"))
     with pytest.raises(RecipeError, match="pooler.dense.weight starts from random numbers"):
         _phases(name, anatomy=anatomy)
+
+
+@pytest.mark.parametrize("name", ["logistic", "contrastive"])
+def test_a_head_that_does_not_end_with_a_linear_layer_is_not_fitted(name: str) -> None:
     with pytest.raises(RecipeError, match="does not end with a linear layer and its bias"):
         _phases(name, anatomy=replace(_anatomy(), readout=("classifier.weight",)))
 
@@ -211,7 +216,7 @@ def test_a_parameter_is_in_one_group_and_the_head_trains(name: str) -> None:
         listed = [parameter for group in phase.groups for parameter in group.parameters]
         assert len(listed) == len(set(listed)) == len(phase.trainable)
         assert ({"classifier.weight", "classifier.bias"} <= phase.trainable) == (phase.objective != "contrastive")
-        assert all((group.learning_rate > 0) == (phase.objective != "closed-form") for group in phase.groups)
+        assert all((group.learning_rate > 0) != phase.fitted for group in phase.groups)
 
 
 @pytest.mark.parametrize("name", strategy_names())
@@ -334,7 +339,7 @@ RATES = [
 
 
 def test_every_strategy_that_takes_steps_has_a_rate() -> None:
-    assert {name for name, _ in RATES} == set(strategy_names()) - {"logistic"}
+    assert {name for name, _ in RATES} == set(strategy_names()) - STEPLESS
 
 
 @pytest.mark.parametrize(("name", "option"), RATES)

@@ -122,6 +122,21 @@ def test_rows_of_several_lengths_fill_the_passes_that_were_planned(place: Path) 
     assert prepare(recipe(place, "classes", {})).rows.lengths_in(1, inputs) == rows.lengths
 
 
+@pytest.mark.parametrize("kind", ["pairs", "conversations"])
+@pytest.mark.parametrize(("model", "noted"), [("as it is", False), ("in lower case", True)])
+def test_the_plan_says_where_capitals_are_not_seen(
+    place: Path, tmp_path: Path, kind: str, model: str, noted: bool
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(place / FAMILIES.get(kind, "bert"), folder)
+    if model == "in lower case":
+        tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"normalizer": {"type": "Lowercase"}}))
+    for augmentation, expected in (({"casing": 0.2}, noted), ({"swaps": 0.2}, False)):
+        notes = prepare(recipe(place, kind, augmentation, model=str(folder))).plan.notes
+        assert any("augmentation.casing changes nothing" in note for note in notes) == expected
+
+
 def test_a_hidden_token_is_masked_where_the_model_knows_a_mask(place: Path) -> None:
     prepared = prepare(recipe(place, "classes", {"token_dropout": 0.3}))
     mask = prepared.pretrained.processor.mask_token_id

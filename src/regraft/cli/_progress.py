@@ -120,7 +120,8 @@ def told(event: Event) -> list[str]:
             f"{name} {value:.3f}" for name, value in list(values["scores"].items())[:4] if value is not None
         )
         alike = f"; all rows are said to be {values['only']!r}" if "only" in values else ""
-        return [f"epoch {values['epoch']:g}: {scores}{' (best so far)' if values['best'] else ''}{alike}"]
+        when = "fitted" if values.get("fitted") else f"epoch {values['epoch']:g}"
+        return [f"{when}: {scores}{' (best so far)' if values['best'] else ''}{alike}"]
     if event.name == "collapsed":
         return [*(f"not learned: {each}" for each in values["seen"]), *(f"  try {each}" for each in values["tries"])]
     messages: dict[str, Callable[[], str]] = {
@@ -129,6 +130,7 @@ def told(event: Event) -> list[str]:
         "skipped": lambda: f"skipped: {values['reason']}",
         "execution": lambda: _executed(values),
         "fill": lambda: f"storing what leaves the frozen part of {values['of']:,} rows" if values["done"] == 0 else "",
+        "fit": lambda: _fitted(values),
         "frozen": lambda: (
             f"proved: {values['tensors']} frozen tensors are bit for bit what they were" if values["tensors"] else ""
         ),
@@ -140,6 +142,14 @@ def told(event: Event) -> list[str]:
     }
     line = messages[event.name]() if event.name in messages else ""
     return [line] if line else []
+
+
+def _fitted(values: dict[str, Any]) -> str:
+    """What a last layer was made of, and what was chosen for it."""
+    rows = f"{values['rows']:,} training rows"
+    if "k" in values:
+        return f"the last layer keeps {rows}, of which the nearest {values['k']} answer"
+    return f"the last layer is fitted to {rows}, held back by {values['penalty']:g}"
 
 
 def _executed(values: dict[str, Any]) -> str:

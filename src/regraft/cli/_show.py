@@ -49,7 +49,14 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {plan['choice']}"
     rows = [["part", "parameters", "trains", "learning rate"]]
     for part in _folded(plan["tree"]):
-        rows.append([part["name"], f"{part['parameters']:,}", _trains(part), _rate(part["learning_rate"])])
+        rows.append(
+            [
+                part["name"],
+                f"{part['parameters']:,}",
+                _trains(part),
+                _rate(part["learning_rate"] if part["trainable"] else None),
+            ]
+        )
     share = parameters["trainable"] / max(1, parameters["total"])
     rows.append(["in all", f"{parameters['total']:,}", f"{parameters['trainable']:,} ({share:.1%})", ""])
     yield from (f"  {line}" for line in columns(rows))
@@ -184,7 +191,7 @@ def _together(run: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _trains(part: Mapping[str, Any]) -> str:
     if part["trainable"] == 0:
-        return "frozen"
+        return "frozen" if part["learning_rate"] is None else "keeps rows"
     return "all" if part["trainable"] == part["parameters"] else f"{part['trainable']:,}"
 
 

@@ -40,6 +40,9 @@ def _lines(found: RateFinding) -> Iterator[str]:
     yield ""
     yield from _verdict(found)
     yield from (line for option in found.options for line in _beside(option))
+    if found.untried:
+        later = f"A later phase begins where phase {found.phase} ends, which this test does not reach."
+        yield f"Not tried: {', '.join(found.untried)}. {later}"
     of = "" if found.phases == 1 else f" of phase {found.phase} of {found.phases}"
     rows = "stored rows" if found.stored else "rows computed each time"
     yield (

@@ -16,6 +16,7 @@ from regraft.evaluation.room import CHUNK, room
 from regraft.evaluation.weighted import Array, Floats
 
 COLDEST, HOTTEST = 0.05, 20.0
+_SPREAD = 0.5  # of log T before any row is seen: in two cases of three T is between 0.6 and 1.6
 _PROBABLE = ("classes", "labels")  # the kinds whose scores are probabilities
 _COUNTED = ("boxes", "masks", *TEXTS, "speech")  # those whose metrics take what is kept as it is
 
@@ -45,10 +46,12 @@ def probabilities(logits: Array, kind: Kind, *, temperature: float = 1.0) -> Flo
 
 
 def fit_temperature(logits: Array, target: Array, kind: Kind) -> float:
-    """The temperature, one for all labels, that minimises the log-loss of held-out rows; 0.05 to 20.
+    """The temperature, one for all labels, that is likeliest after held-out rows were seen; 0.05 to 20.
 
-    It is 1, which changes nothing, where the rows cannot tell: without rows, without probabilities, and if every
-    decision is right, since then the loss falls for ever as the temperature does.
+    Without a row its logarithm is held to be normal around 0 (maximum a posteriori), since few rows say little: twelve
+    alone would make a calibrated model worse. A thousand rows hardly feel it, and the temperature is the one of their
+    smallest log-loss. It is 1, which changes nothing, where the rows cannot tell: without rows, without probabilities,
+    and if every decision is right, since then the loss falls for ever as the temperature does.
     """
     if kind not in _PROBABLE or len(logits) == 0:
         return 1.0
@@ -56,7 +59,7 @@ def fit_temperature(logits: Array, target: Array, kind: Kind) -> float:
     if _all_right(kind, values, target):
         return 1.0
     found = minimize_scalar(
-        lambda power: _loss(kind, values / np.exp(power), target),
+        lambda power: _loss(kind, values / np.exp(power), target) + (power / _SPREAD) ** 2 / 2,
         bounds=(np.log(COLDEST), np.log(HOTTEST)),
         method="bounded",
         options={"xatol": 1e-4},
@@ -84,6 +87,7 @@ def _all_right(kind: Kind, logits: Floats, target: Array) -> bool:
 
 
 def _loss(kind: Kind, logits: Floats, target: Array) -> float:
+    """The log-loss, summed over rows and labels."""
     if kind == "classes":
-        return float(-log_softmax(logits, axis=1)[np.arange(len(target)), target].mean())
-    return float(-log_expit(np.where(target, logits, -logits)).mean())
+        return float(-log_softmax(logits, axis=1)[np.arange(len(target)), target].sum())
+    return float(-log_expit(np.where(target, logits, -logits)).sum())

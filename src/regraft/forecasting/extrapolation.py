@@ -216,7 +216,10 @@ def _phase(basis: _Basis, index: int) -> dict[str, float]:
 
 
 def _training(basis: _Basis, index: int, gaps: Sequence[float]) -> float:
-    """Seconds of all steps: each by its tokens, and what new shapes cost beyond that."""
+    """Seconds of all steps: each by its tokens, and what new shapes cost beyond that; or of a fit, by the tokens."""
+    if basis.prepared.phases[index].fitted:
+        every, rehearsed = (sum(each.rows.lengths) for each in (basis.prepared, basis.seen.small))
+        return sum(gaps) * every / rehearsed
     before = sum(phase.epochs for phase in basis.prepared.phases[:index])
     own = basis.steps[before : before + basis.prepared.phases[index].epochs]
     few_before = sum(phase.epochs for phase in basis.seen.small.phases[:index])
@@ -345,11 +348,12 @@ def _memory(basis: _Basis) -> int:
 def _growth(basis: _Basis) -> float:
     """Bytes that a new shape keeps from then on: those of its kernels.
 
-    Seen at steps of the first epoch that are smaller than one before them, so that what they hold for a while is there.
+    Seen at steps of the first epoch that are smaller than one before them, so that what they hold for a while is there;
+    a fit takes none.
     """
     held = [each.resident for each in basis.seen.phases[0] if each.name == "step"]
     tokens = basis.few_steps[0]
-    more = [held[at] - held[at - 1] for at in range(1, len(tokens)) if tokens[at] <= max(tokens[:at])]
+    more = [held[at] - held[at - 1] for at in range(1, min(len(held), len(tokens))) if tokens[at] <= max(tokens[:at])]
     return max(0.0, float(np.mean(more))) if more else 0.0
 
 

@@ -14,7 +14,8 @@ from regraft.strategies import Phase
 class Part:
     """A part of the model in one phase.
 
-    ``learning_rate`` is the lowest and the highest rate in it; None where all of it is frozen.
+    ``learning_rate`` is the lowest and the highest rate in it; None where all of it is frozen. Training rows that it
+    keeps are ``parameters`` that are not ``trainable``, at a rate of 0.
     """
 
     name: str
@@ -52,19 +53,21 @@ class Plan:
 def parts_of(anatomy: Anatomy, phases: Sequence[Phase]) -> list[Part]:
     """The parts from bottom to top, over all phases together."""
     rates: dict[str, list[float]] = {}
+    learned = frozenset[str]().union(*(phase.trainable for phase in phases if phase.objective != "nearest"))
     for phase in phases:
         for group in phase.groups:
             for name in group.parameters:
                 rates.setdefault(name, []).append(group.learning_rate)
-    return [_part(part, names, anatomy, rates) for part, names in anatomy.parts.items()]
+    return [_part(part, names, anatomy, rates, learned) for part, names in anatomy.parts.items()]
 
 
-def _part(part: str, names: Sequence[str], anatomy: Anatomy, rates: dict[str, list[float]]) -> Part:
-    trained = [name for name in names if name in rates]
-    found = [rate for name in trained for rate in rates[name]]
+def _part(
+    part: str, names: Sequence[str], anatomy: Anatomy, rates: dict[str, list[float]], learned: frozenset[str]
+) -> Part:
+    found = [rate for name in names for rate in rates.get(name, ())]
     return Part(
         name=part,
         parameters=sum(anatomy.sizes[name] for name in names),
-        trainable=sum(anatomy.sizes[name] for name in trained),
+        trainable=sum(anatomy.sizes[name] for name in names if name in learned),
         learning_rate=(min(found), max(found)) if found else None,
     )

@@ -21,6 +21,7 @@ _PART_OF = {
     "execution": "preparing",
     "frozen": "preparing",
     "step": "training",
+    "fit": "training",
     "validation": "validation",
     "average": "validation",
     "interpolation": "validation",

@@ -9,8 +9,16 @@ from regraft.pretrained.choice import HEADS
 from regraft.pretrained.few_bits import require_few_bits
 from regraft.pretrained.folder import model_folder
 from regraft.pretrained.glimpse import Glimpse
-from regraft.pretrained.heads import GraftedBoxes, GraftedDense, MeanPooled, encoder_of, mean_pool, pooled_features
-from regraft.pretrained.load import Asked, Pretrained, base_of, load, reopen, save
+from regraft.pretrained.heads import (
+    GraftedBoxes,
+    GraftedDense,
+    MeanPooled,
+    NearestNeighbours,
+    encoder_of,
+    mean_pool,
+    pooled_features,
+)
+from regraft.pretrained.load import Asked, Pretrained, base_of, load, remembering, reopen, save
 
 __all__ = [
     "HEADS",
@@ -21,6 +29,7 @@ __all__ = [
     "GraftedBoxes",
     "GraftedDense",
     "MeanPooled",
+    "NearestNeighbours",
     "Pretrained",
     "anatomy_of",
     "base_of",
@@ -39,6 +48,7 @@ __all__ = [
     "model_folder",
     "only_rows",
     "pooled_features",
+    "remembering",
     "reopen",
     "require_few_bits",
     "require_linear",

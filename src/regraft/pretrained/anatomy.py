@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from regraft.errors import RecipeError
 from regraft.pretrained.few_bits import numbers_in
-from regraft.pretrained.heads import GraftedFrames, MeanPooled
+from regraft.pretrained.heads import GraftedFrames, MeanPooled, NearestNeighbours
 
 # What a family lists after its blocks though it goes into them; its name does not tell.
 _BETWEEN = {
@@ -49,8 +49,8 @@ class Anatomy:
     ``new`` names those that no checkpoint held and that start from random numbers; ``unused`` those that the head does
     not look at, and that therefore cannot learn, and constants. ``modules`` are the paths of the blocks in the module
     tree. ``decoder`` is, of an encoder-decoder, what belongs to the decoder alone. ``readout`` are weight and bias of
-    the linear layer that the head ends with; nothing where it ends otherwise. ``norms`` are the weights and biases of
-    what normalizes, known by its class.
+    the linear layer that the head ends with, or what a layer of nearest neighbours keeps; nothing where it ends
+    otherwise. ``norms`` are the weights and biases of what normalizes, known by its class.
     """
 
     stem: tuple[str, ...]
@@ -256,8 +256,10 @@ def backbone_path(model: nn.Module) -> str:
 
 
 def _readout(model: nn.Module, head: Container[str]) -> tuple[str, ...]:
-    """The last linear layer of the head."""
-    linear = {path: module for path, module in model.named_modules() if isinstance(module, nn.Linear)}
+    """The last layer of the head that is linear, or of nearest neighbours."""
+    linear = {
+        path: module for path, module in model.named_modules() if isinstance(module, nn.Linear | NearestNeighbours)
+    }
     names = [tuple(f"{path}.{name}" for name, _ in module.named_parameters()) for path, module in linear.items()]
     return next((each for each in reversed(names) if all(name in head for name in each)), ())
 

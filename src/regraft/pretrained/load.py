@@ -138,6 +138,8 @@ def _load(options: ModelOptions, auto_class: str, config: Mapping[str, Any], *, 
             if images:
                 _require_base(missing, folder)
                 allow_any_size(backbone)
+            else:
+                _require_states(backbone, folder)
             model = _grafted(choice.head, backbone, int(config["num_labels"]), _head_dropout(backbone, options, choice))
             new = {f"backbone.{name}" for name in missing} | _head_names(model)
             annotate(backbone.config, config)
@@ -301,6 +303,26 @@ def reopen(
     return Pretrained(model.eval(), processor, anatomy_of(model), folder, head)
 
 
+def remembering(pretrained: Pretrained, rows: int) -> Pretrained:
+    """The model with a last layer of nearest neighbours that has room for so many training rows.
+
+    The module itself is changed.
+
+    Raises:
+        RecipeError: its head is not one linear layer on pooled states.
+    """
+    module = pretrained.model
+    if not isinstance(module, MeanPooled):
+        raise RecipeError(
+            f"model.head = {pretrained.head!r} has no last layer of ours that neighbours could be put in place of",
+            fix="take model.head=mean, or leave model.head out",
+        )
+    before = pretrained.anatomy
+    module.remember(rows, module.classifier.weight.shape[0])
+    anatomy = anatomy_of(module, before.new - {*before.head})
+    return replace(pretrained, anatomy=replace(anatomy, unused=before.unused))
+
+
 def base_of(pretrained: Pretrained) -> dict[str, Any] | None:
     """What has to be known to open again the model under an adapter, in JSON's terms; None where there is none."""
     if pretrained.adapter is None:
@@ -364,6 +386,26 @@ def _of_the_base(model: Any, names: set[str]) -> set[str]:
 def _require_base(missing: set[str], folder: Path) -> None:
     """Nothing of the backbone may be new but a pooler: a hole in it would be filled with noise."""
     _refuse_holes(sorted(n for n in missing if "pooler" not in n and not n.endswith("num_batches_tracked")), folder)
+
+
+@torch.no_grad()
+def _require_states(backbone: Any, folder: Path) -> None:
+    """See that a backbone says something of a text alone: some encoder-decoders want what they have written besides.
+
+    Raises:
+        RecipeError: it does not.
+    """
+    if not getattr(backbone.config, "is_encoder_decoder", False):
+        return
+    token = torch.ones(1, 1, dtype=torch.int64, device=next(backbone.parameters()).device)
+    try:
+        backbone.eval()(input_ids=token, attention_mask=token)
+    except ValueError:
+        raise RecipeError(
+            f"model.head = 'mean' with {folder} ({backbone.config.model_type}): it has states of a text only beside "
+            "what it writes, so there is no mean to take",
+            fix="take model.head=own with a strategy such as full, lora or adapter, or name an encoder such as minilm",
+        ) from None
 
 
 def _require_whole(anatomy: Anatomy, folder: Path) -> None:
@@ -447,9 +489,13 @@ def _settle_padding(model: Any, processor: Any) -> None:
         processor.padding_side = "right"
 
 
-def _with_saved_head(head: str, backbone: nn.Module, folder: Path) -> nn.Module:
+def _with_saved_head(head: str, backbone: nn.Module, folder: Path) -> Any:
     with _reading(folder / _HEAD_FILE) as weights:
-        model: nn.Module = _grafted(head, backbone, len(weights[_OUTPUT[head]]), 0.0)
+        kept = weights.get("answers")  # of training rows, where the last layer is one of nearest neighbours
+        outputs = len(weights[_OUTPUT[head]]) if kept is None else kept.shape[1]
+        model: Any = _grafted(head, backbone, outputs, 0.0)
+        if kept is not None:
+            model.remember(len(kept), outputs)
         part = _head_of(model)
         assert part is not None
         part.load_state_dict(weights)

@@ -100,7 +100,7 @@ def phases(
         _adjusted(phase, frozen | anatomy.unused, added, strategy.learning_rate)
         for phase in strategy.phases(anatomy, epochs)
     ]
-    if added and all(phase.objective == "closed-form" for phase in adjusted):
+    if added and all(phase.fitted for phase in adjusted):
         raise RecipeError(
             f"{added[0]} is asked to be trained, and {type(strategy).__name__.lower()} takes no step",
             fix="take strategy.train out, or another strategy",
@@ -131,7 +131,7 @@ def _check(frozen: set[str], added: set[str], anatomy: Anatomy) -> None:
 
 def _adjusted(phase: Phase, frozen: set[str], added: Sequence[str], rate: float) -> Phase:
     groups = list(_without(phase.groups, frozen))
-    if phase.objective == "closed-form":
+    if phase.fitted:
         held = sorted(phase.trainable & frozen)
         if held:
             raise RecipeError(

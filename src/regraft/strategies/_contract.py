@@ -19,7 +19,7 @@ class Group:
 
 
 Look = Callable[[], Mapping[str, float]]
-Objective = Literal["task", "contrastive", "closed-form"]
+Objective = Literal["task", "contrastive", "closed-form", "nearest"]
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,20 @@ class Phase:
 
     ``objective`` says what they are trained for: "task" is the loss of the task; "contrastive" is that what the last
     layer of the head is given be alike for examples of one class, and unlike for others, ``temperature`` dividing how
-    alike they are; in a phase that is "closed-form" that last layer is fitted to the training rows, without a step.
+    alike they are; in a phase that is "closed-form" that last layer is fitted to the training rows, without a step; in
+    one that is "nearest" it keeps them, and answers as the ``k`` nearest do (None: as many as tell them apart best).
     """
 
     epochs: int
     groups: tuple[Group, ...]
     objective: Objective = "task"
     temperature: float = 0.1
+    k: int | None = None
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the last layer is made of the training rows at once, and no step is taken."""
+        return self.objective in ("closed-form", "nearest")
 
     @property
     def trainable(self) -> frozenset[str]:
@@ -89,13 +96,15 @@ class Strategy(ABC):
     """A way of tuning. A subclass is a frozen dataclass whose fields are the options.
 
     ``head_rate_option`` names the one that says how fast the head learns. ``needs_readout``: whether it looks at what
-    the last layer of the head is given, so that a head is best that is nothing but that layer. ``answers`` are the
-    kinds of answers that it can learn; nothing for all. One that ``chooses`` is always another one in the end.
+    the last layer of the head is given, so that a head is best that is nothing but that layer; ``replaces_readout``:
+    whether it puts another layer there, which only a head of ours lets be done. ``answers`` are the kinds of answers
+    that it can learn; nothing for all. One that ``chooses`` is always another one in the end.
     """
 
     learning_rate: float
     head_rate_option: ClassVar[str] = "head_learning_rate"
     needs_readout: ClassVar[bool] = False
+    replaces_readout: ClassVar[bool] = False
     answers: ClassVar[tuple[str, ...]] = ()
     chooses: ClassVar[bool] = False
 
@@ -114,11 +123,12 @@ class Strategy(ABC):
         """
         return self
 
-    def graft(self, model: Pretrained, *, seed: int) -> Pretrained:  # noqa: ARG002  (most add nothing)
+    def graft(self, model: Pretrained, *, seed: int, rows: int) -> Pretrained:  # noqa: ARG002  (most add nothing)
         """The model with what this strategy puts into it. The module itself may be changed.
 
         Args:
             seed: what begins with random numbers is drawn from it.
+            rows: how many there are to train on.
         """
         return model
 

@@ -19,7 +19,7 @@ def fitted(anatomy: Anatomy) -> Phase:
 
 def has_readout(anatomy: Anatomy) -> bool:
     """Whether a head is a linear layer on features that are known."""
-    return len(anatomy.readout) == 2 and not anatomy.new - {*anatomy.readout} - anatomy.unused
+    return len(anatomy.readout) == 2 and not _noise(anatomy)  # its weight, and its bias
 
 
 def require_readout(anatomy: Anatomy) -> None:
@@ -28,11 +28,28 @@ def require_readout(anatomy: Anatomy) -> None:
     Raises:
         RecipeError: it is not.
     """
-    biased = len(anatomy.readout) == 2  # its weight, and its bias
-    if not has_readout(anatomy):
-        noise = sorted(anatomy.new - {*anatomy.readout} - anatomy.unused)
-        why = f"{noise[0]} starts from random numbers" if biased else "it does not end with a linear layer and its bias"
-        raise RecipeError(
-            f"this strategy fits the last layer of the head, and cannot with this one: {why}",
-            fix="take model.head=mean or graft where the answer is one for the whole input, else another strategy",
-        )
+    if len(anatomy.readout) != 2:
+        raise _unfit("it does not end with a linear layer and its bias")
+    require_known(anatomy)
+
+
+def require_known(anatomy: Anatomy) -> None:
+    """See that nothing below the last layer is new.
+
+    Raises:
+        RecipeError: something is.
+    """
+    if noise := _noise(anatomy):
+        raise _unfit(f"{noise[0]} starts from random numbers")
+
+
+def _noise(anatomy: Anatomy) -> list[str]:
+    """What is new below the last layer."""
+    return sorted(anatomy.new - {*anatomy.readout} - anatomy.unused)
+
+
+def _unfit(why: str) -> RecipeError:
+    return RecipeError(
+        f"this strategy fits the last layer of the head, and cannot with this one: {why}",
+        fix="take model.head=mean or graft where the answer is one for the whole input, else another strategy",
+    )

@@ -36,7 +36,7 @@ class Adapter(Strategy):
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
 
-    def graft(self, model: Pretrained, *, seed: int) -> Pretrained:
+    def graft(self, model: Pretrained, *, seed: int, rows: int) -> Pretrained:  # noqa: ARG002
         layers = last_layers(model.model, model.anatomy, where=self.where, top=self.n)
         return graft(model, {"peft_type": "BOTTLENECK", "size": self.size}, layers, seed=seed)
 

@@ -32,7 +32,7 @@ class Ia3(Strategy):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
 
-    def graft(self, model: Pretrained, *, seed: int) -> Pretrained:
+    def graft(self, model: Pretrained, *, seed: int, rows: int) -> Pretrained:  # noqa: ARG002
         inside = layers_for(model.model, model.anatomy, where="attention", top=self.n)
         last = last_layers(model.model, model.anatomy, where="mlp", top=self.n)
         settings = {"peft_type": "IA3", "feedforward_modules": [*last]}

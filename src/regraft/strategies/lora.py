@@ -42,7 +42,7 @@ class Lora(Strategy):
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
 
-    def graft(self, model: Pretrained, *, seed: int) -> Pretrained:
+    def graft(self, model: Pretrained, *, seed: int, rows: int) -> Pretrained:  # noqa: ARG002
         settings = {
             "peft_type": "LORA",
             "r": self.rank,

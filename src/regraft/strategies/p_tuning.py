@@ -32,7 +32,7 @@ class PTuning(Strategy):
     learning_rate: Annotated[float, Field(gt=0)] = 4e-3
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
 
-    def graft(self, model: Pretrained, *, seed: int) -> Pretrained:
+    def graft(self, model: Pretrained, *, seed: int, rows: int) -> Pretrained:  # noqa: ARG002
         settings = {"peft_type": "P_TUNING", "num_virtual_tokens": self.tokens, "encoder_hidden_size": self.hidden}
         return graft(model, settings, seed=seed)
 

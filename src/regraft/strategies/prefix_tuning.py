@@ -31,7 +31,7 @@ class PrefixTuning(Strategy):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-2
     head_learning_rate: Annotated[float, Field(gt=0)] | None = 1e-3
 
-    def graft(self, model: Pretrained, *, seed: int) -> Pretrained:
+    def graft(self, model: Pretrained, *, seed: int, rows: int) -> Pretrained:  # noqa: ARG002
         return graft(model, {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": self.tokens}, seed=seed)
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:

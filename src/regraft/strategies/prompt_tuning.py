@@ -32,7 +32,7 @@ class PromptTuning(Strategy):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-2
     head_learning_rate: Annotated[float, Field(gt=0)] | None = 1e-3
 
-    def graft(self, model: Pretrained, *, seed: int) -> Pretrained:
+    def graft(self, model: Pretrained, *, seed: int, rows: int) -> Pretrained:  # noqa: ARG002
         return graft(model, {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": self.tokens}, seed=seed)
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:

@@ -65,7 +65,7 @@ class Bench:
         strategy = make_strategy(recipe.strategy, head_rate=opened.head_rate)
         shared = {id(value): value for value in opened.model.parameters()}
         model = replace(opened, model=copy.deepcopy(opened.model, shared))
-        model = strategy.graft(model, seed=recipe.seed)
+        model = strategy.graft(model, seed=recipe.seed, rows=len(untouched.splits.train))
         rows, task, answers = replace(untouched.rows, views=()), untouched.task, untouched.answers
         rows = as_read(rows, task, answers, model)
         strategy = strategy.settled(partial(looked, model, task, answers, rows, untouched.loss, seed=recipe.seed))

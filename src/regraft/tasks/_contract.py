@@ -358,3 +358,7 @@ class Task(ABC):
             options: an instance of ``augmentation``.
         """
         raise NotImplementedError
+
+    def unseen(self, views: Sequence[Encoded]) -> list[str]:  # noqa: ARG002
+        """Notes on what the model does not see of the variation in its views."""
+        return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -21,6 +21,7 @@ from regraft.tasks._views import View, Views
 
 _WORDINGS = "augmentation.paraphrases"  # what their column is called
 _TAKEN_AWAY = ("word_dropout", "token_dropout", "masked_words")
+_LOOKED_AT = 16  # texts that show whether a model tells capitals from small letters
 _KEPT = 2  # views that are kept in memory, of which an epoch reads one
 
 Key = tuple[int | str, ...]
@@ -50,6 +51,11 @@ class TextTask(Task):
         views.require()
         return views
 
+    def unseen(self, views: Sequence[Encoded]) -> list[str]:
+        if not isinstance(views, TextViews) or not views.options.casing or views.sees_capitals():
+            return []
+        return ["augmentation.casing changes nothing: in capitals this model reads these texts as in small letters"]
+
     def texts(self, encoded: Sequence[Encoded], processor: Any) -> list[str] | None:
         return [_in_words(row["input_ids"], processor) for row in encoded]
 
@@ -73,6 +79,18 @@ class TextViews(Views):
             self._head()
         if self.options.back_translation is not None:
             require_translators(self.options.back_translation)
+
+    def sees_capitals(self) -> bool:
+        """Whether some of the first texts in capitals are other tokens than in small letters."""
+        few, plain = self.plain.examples[:_LOOKED_AT], self.plain
+
+        def read(change: Callable[[str], str]) -> Sequence[Encoded]:
+            changed = [
+                replace(each, inputs=self.task.inputs.varied(each.inputs, lambda _, text: change(text))) for each in few
+            ]
+            return self.task.rows(changed, plain.answers, plain.model.processor, plain.model.config)[0]
+
+        return read(str.upper) != read(str.lower)
 
     def seen(self, place: int, view: View) -> Encoded:
         made = self._made.setdefault(view.number, {})

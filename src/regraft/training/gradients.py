@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import nn
 
 from regraft.data.batches import passes
 from regraft.frozen import at_rest
@@ -60,6 +61,7 @@ def _fitted(model: Pretrained, batches: list[Batch], fit: Fit | None) -> Iterato
         yield
         return
     readout = readout_of(model.model, anatomy)
+    assert isinstance(readout, nn.Linear)
     before = [value.detach().clone() for value in (readout.weight, readout.bias)]
     with torch.no_grad(), watching(model.model, anatomy) as seen:
         for batch in batches:

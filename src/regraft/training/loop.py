@@ -36,7 +36,7 @@ from regraft.training.loader import steps_of
 from regraft.training.material import Event, Material, State, Verdict, total_steps
 from regraft.training.optimizer import laid_out, make_optimizer, moments_of, put_moments, whole
 from regraft.training.passes import Passes
-from regraft.training.readout import embedding, put, readout_of, require_plain, supervised_contrastive, watching
+from regraft.training.readout import embedding, fit_readout, readout_of, require_plain, supervised_contrastive, watching
 from regraft.training.regularizers import mixable, mixout, pull, starting_weights
 from regraft.training.settling import Settling, put_aside
 from regraft.training.signals import Poll
@@ -161,7 +161,7 @@ class Loop:
                 yield from self._execute(phase)
             with large_tables(self._m.model) as self._tables:
                 while self.state.epoch < phase.epochs and not self._out_of_patience():
-                    yield from self._fit(phase) if phase.objective == "closed-form" else self._epoch(phase)
+                    yield from self._fit(phase) if phase.fitted else self._epoch(phase)
         compared = prove_frozen(self._m.model, phase.trainable, self.state.frozen)
         yield Event("frozen", {"phase": self.state.phase, "tensors": compared, "identical": True})
         self.state.phase += 1
@@ -221,10 +221,9 @@ class Loop:
         m = self._m
         assert m.fit is not None, "refused before"
         features, target = self._given()
-        weight, bias, penalty = m.fit(features, target)
-        put(readout_of(m.model, m.anatomy), weight, bias)
+        chosen = fit_readout(readout_of(m.model, m.anatomy), phase, m.fit, features, target)
         self.state.step += 1
-        yield Event("fit", {"phase": self.state.phase, "rows": len(target), "penalty": penalty})
+        yield Event("fit", {"phase": self.state.phase, "rows": len(target), **chosen})
         yield from self._compare()
         self.state.epoch = phase.epochs
         yield from self._publish()
@@ -396,6 +395,7 @@ class Loop:
                 "scores": verdict.values,
                 "best": better,
                 **({} if verdict.only is None else {"only": verdict.only}),
+                **({"fitted": True} if self._m.phases[self.state.phase].fitted else {}),
             },
         )
 

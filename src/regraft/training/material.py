@@ -89,4 +89,4 @@ class Material:
 def total_steps(rows: int, phases: Sequence[Phase], batch_size: int) -> int:
     """How many optimizer steps a run takes if it is not stopped early; what is fitted counts as one."""
     per_epoch = -(-rows // batch_size)
-    return sum(1 if phase.objective == "closed-form" else phase.epochs * per_epoch for phase in phases)
+    return sum(1 if phase.fitted else phase.epochs * per_epoch for phase in phases)

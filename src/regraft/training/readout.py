@@ -14,17 +14,18 @@ from torch.nn import functional
 
 from regraft.errors import RecipeError
 from regraft.frozen import forwards
-from regraft.pretrained import Anatomy
+from regraft.pretrained import Anatomy, NearestNeighbours
+from regraft.strategies import Phase
 from regraft.tasks import Loss
 
 # Weights [c, f], biases [c] and how strongly they were held back, from features [n, f] and what is right of them.
 Fit = Callable[[NDArray[np.float32], NDArray[Any]], tuple[NDArray[np.float64], NDArray[np.float64], float]]
 
 
-def readout_of(model: nn.Module, anatomy: Anatomy) -> nn.Linear:
-    """The linear layer that the head ends with."""
+def readout_of(model: nn.Module, anatomy: Anatomy) -> nn.Linear | NearestNeighbours:
+    """The layer that the head ends with."""
     module = model.get_submodule(anatomy.readout[0].rpartition(".")[0])
-    assert isinstance(module, nn.Linear)
+    assert isinstance(module, nn.Linear | NearestNeighbours)
     return module
 
 
@@ -47,6 +48,22 @@ def watching(model: nn.Module, anatomy: Anatomy) -> Iterator[list[tuple[Tensor, 
 
     with forwards({readout: forward}):
         yield seen
+
+
+def fit_readout(
+    readout: nn.Linear | NearestNeighbours,
+    phase: Phase,
+    fit: Fit,
+    features: NDArray[np.float32],
+    target: NDArray[Any],
+) -> dict[str, float]:
+    """Make the last layer of what it is given of the training rows, as a phase asks. Returns what was chosen for it."""
+    if isinstance(readout, NearestNeighbours):
+        given, right = (torch.from_numpy(values).to(readout.weight.device) for values in (features, target))
+        return {"k": readout.remember(given, right, temperature=phase.temperature, k=phase.k)}
+    weight, bias, penalty = fit(features, target)
+    put(readout, weight, bias)
+    return {"penalty": penalty}
 
 
 def put(readout: nn.Linear, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:

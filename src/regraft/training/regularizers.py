@@ -30,7 +30,7 @@ COMPARED = ("classes", "labels", "numbers")  # kinds of answers that passes can 
 
 def anchored(anatomy: Anatomy, phases: Sequence[Phase]) -> frozenset[str]:
     """The parameters that steps move and that began as a checkpoint has them."""
-    return frozenset[str]().union(*(each.trainable for each in phases if each.objective != "closed-form")) - anatomy.new
+    return frozenset[str]().union(*(each.trainable for each in phases if not each.fitted)) - anatomy.new
 
 
 def starting_weights(model: nn.Module, anatomy: Anatomy, phases: Sequence[Phase]) -> dict[str, Tensor]:
@@ -128,7 +128,7 @@ def mixture(alpha: float, rows: int, *, number: int) -> Mixture:
 
 
 @contextmanager
-def mixing(readout: nn.Linear, mixed: Mixture) -> Iterator[None]:
+def mixing(readout: nn.Module, mixed: Mixture) -> Iterator[None]:
     """While this lasts the last layer is given mixed features.
 
     Verma et al., Manifold Mixup, 2019, https://arxiv.org/abs/1806.05236, at the one layer where every model has one

@@ -3,6 +3,7 @@
 from regraft.pretrained.heads.boxes import BoxesHead, GraftedBoxes
 from regraft.pretrained.heads.dense import DenseHead, GraftedDense, Neck
 from regraft.pretrained.heads.frames import GraftedFrames
+from regraft.pretrained.heads.nearest import NearestNeighbours
 from regraft.pretrained.heads.pooled import MeanPooled, encoder_of, mean_pool, pooled_features
 from regraft.pretrained.heads.pyramid import Level, Pyramid, find_levels
 
@@ -14,6 +15,7 @@ __all__ = [
     "GraftedFrames",
     "Level",
     "MeanPooled",
+    "NearestNeighbours",
     "Neck",
     "Pyramid",
     "encoder_of",

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from regraft.pretrained.heads.nearest import NearestNeighbours
+
 
 def mean_pool(hidden: Tensor, mask: Tensor | None) -> Tensor:
     """The mean over the positions that ``mask`` marks with 1.
@@ -44,9 +46,10 @@ class MeanPooled(nn.Module):
         width = width or int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(width, outputs)
-        nn.init.normal_(self.classifier.weight, std=0.02)
-        nn.init.zeros_(self.classifier.bias)
+        linear = nn.Linear(width, outputs)
+        nn.init.normal_(linear.weight, std=0.02)
+        nn.init.zeros_(linear.bias)
+        self.classifier: nn.Linear | NearestNeighbours = linear
 
     @property
     def config(self) -> Any:
@@ -55,6 +58,12 @@ class MeanPooled(nn.Module):
     @property
     def base_model(self) -> nn.Module:
         return self.backbone
+
+    def remember(self, rows: int, outputs: int) -> None:
+        """Put in place of the linear layer one that keeps so many training rows; it holds none yet."""
+        several = getattr(self.config, "problem_type", None) == "multi_label_classification"
+        width = self.classifier.weight.shape[1]
+        self.classifier = NearestNeighbours(rows, width, outputs, several=several)
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Logits of shape [batch, outputs]."""

@@ -47,7 +47,13 @@ def _facts(plan: dict[str, Any]) -> Facts:
 def _row(part: dict[str, Any]) -> list[Cell]:
     trained = share(part.get("trainable", 0), part.get("parameters", 0))
     rates = part.get("learning_rate")
-    told = "frozen" if not rates else " to ".join(dict.fromkeys(rate(each) if each else "fitted" for each in rates))
+    told = (
+        "frozen"
+        if not rates
+        else "keeps rows"
+        if not trained
+        else " to ".join(dict.fromkeys(rate(each) if each else "fitted" for each in rates))
+    )
     return [str(part.get("name")), Bar(trained, percent(trained)), told, count(part.get("parameters"))]
 
 
