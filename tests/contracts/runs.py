@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regraft import Outcome, Recipe, Tuned, make_recipe, prepare, tune
-from regraft.preparation import Prepared, usual_head
+from regraft.preparation import Prepared
 from regraft.recipe import StrategyOptions, TaskOptions
+from regraft.sources import usual_head
 from regraft.strategies import strategy_class, strategy_names
 from regraft.tasks import Task, WritingTask, make_task, task_names
 from regraft.tasks._images import ImageTask
@@ -41,7 +42,7 @@ _TABLES = {
 _VIRTUAL = ("prompt-tuning", "prefix-tuning", "p-tuning")
 _FEW_LABELS = ("logistic", "knn", "contrastive", "gradual-unfreezing", "surgical")
 _SLIGHT = ("auto", "bitfit", "norm-tuning", "adapter", *_VIRTUAL, *_FEW_LABELS)
-_PHASED = ("probe-then-tune", "gradual-unfreezing")
+_PHASED = ("probe-then-tune", "gradual-unfreezing", "auto")
 _SHOWN = ("bert", "gpt2", "llama")
 _SPEECH = {"audio": ("speech",)}
 _SOUNDS = {"label": ("classes",), "text": ("transcripts",)}

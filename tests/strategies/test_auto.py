@@ -1,0 +1,87 @@
+"""What ``strategy: auto`` takes, by what there is to go by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from regraft.recipe import StrategyOptions
+from regraft.strategies import Choice, Probe, Signs, make_strategy
+
+PROBE = Probe("accuracy", 512, 0.7, 0.5, higher_is_better=True)
+SIGNS = Signs(
+    kind="classes",
+    rows=64,
+    rarest=30,
+    epochs=20,
+    fewest=3,
+    an_epoch=4,
+    fitted=True,
+    probe=lambda: PROBE,
+    blocks=lambda: 6,
+    seconds=lambda: 2.0,
+)
+NUMBERS = replace(SIGNS, kind="numbers", rarest=64)
+BOXES = replace(SIGNS, kind="boxes", rarest=64, fitted=False)
+
+
+def _choice(signs: Signs, minutes: float | None = None) -> Choice:
+    return make_strategy(StrategyOptions(name="auto", minutes=minutes)).choice(signs)
+
+
+@pytest.mark.parametrize(
+    ("signs", "name"),
+    [(SIGNS, "contrastive"), (NUMBERS, "probe-then-tune"), (replace(SIGNS, fitted=False), "full"), (BOXES, "full")],
+)
+def test_the_answers_and_the_head_decide(signs: Signs, name: str) -> None:
+    choice = _choice(signs)
+    assert (choice.strategy, choice.epochs) == (name, 20)
+
+
+def test_few_steps_are_taken_at_a_higher_rate() -> None:
+    many = replace(SIGNS, rows=512, an_epoch=32)
+    assert _choice(SIGNS).options["learning_rate"] == 2 * _choice(many).options["learning_rate"]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "name", "n", "epochs"),
+    [
+        (1, "contrastive", None, 20),
+        (0.5, "contrastive", None, 15),
+        (0.05, "contrastive", 3, 3),
+        (0.01, "logistic", None, 3),
+    ],
+)
+def test_within_a_limit_there_are_fewer_epochs_then_fewer_blocks_then_a_fit_alone(
+    minutes: float, name: str, n: int | None, epochs: int
+) -> None:
+    choice = _choice(SIGNS, minutes)
+    assert (choice.strategy, choice.options.get("n"), choice.epochs) == (name, n, epochs)
+
+
+def test_what_cannot_be_fitted_learns_in_its_last_block_where_time_is_short() -> None:
+    choice = _choice(BOXES, 0.001)
+    assert (choice.strategy, choice.options) == ("top-layers", {"n": 1})
+
+
+def test_epochs_that_are_asked_for_are_not_cut() -> None:
+    asked = replace(SIGNS, fewest=20)
+    assert _choice(asked, 0.4).options["n"] == 3
+    assert _choice(asked, 0.4).epochs == 20
+
+
+def test_where_frozen_features_tell_all_only_the_last_layer_is_fitted() -> None:
+    perfect = replace(PROBE, value=1.0)
+    assert _choice(replace(SIGNS, probe=lambda: perfect)).strategy == "logistic"
+    few = replace(perfect, rows=16)  # which says little
+    assert _choice(replace(SIGNS, probe=lambda: few)).strategy == "contrastive"
+
+
+def test_the_reason_is_two_sentences_with_what_was_seen() -> None:
+    reason = _choice(SIGNS, 1).reason
+    assert "64 rows" in reason
+    assert "30 of the rarest class" in reason
+    assert "0.700" in reason
+    assert reason.count(". ") == 1
+    assert reason.endswith(".")

@@ -1,0 +1,86 @@
+"""``strategy: auto`` in a run: what it takes is what the recipe then says, and why stays in the plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from regraft.errors import RecipeError
+from regraft.preparation import prepare
+from regraft.recipe import make_recipe, read_recipe
+from regraft.report import write_report
+from regraft.run import Run
+from regraft.sweeping import SweepOptions
+from regraft.sweeping.space import check_space
+from regraft.tuning import resume, tune, tune_events
+from tests.training.stage import Stage, assert_same_result, make_stage, result_of
+
+AUTO = ("strategy={name: auto}", "training={precision: fp32, epochs: 2}")
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return make_stage(tmp_path_factory.mktemp("auto"), rows=60)
+
+
+def test_the_recipe_of_the_run_names_what_was_chosen(stage: Stage, tmp_path: Path) -> None:
+    run = tune(stage.recipe(tmp_path, *AUTO)).run
+    recipe, plan = read_recipe(run.recipe), json.loads(run.plan.read_text(encoding="utf-8"))
+    assert recipe.strategy.name == plan["strategy"]["name"] == "contrastive"
+    assert recipe.model.head == "mean"
+    assert "36 rows" in plan["choice"]
+    assert plan["choice"] in write_report(run).read_text(encoding="utf-8")
+
+
+def test_a_run_of_that_recipe_ends_with_the_same_bits(stage: Stage, tmp_path: Path) -> None:
+    run = tune(stage.recipe(tmp_path, *AUTO, "name=asked")).run
+    again = read_recipe(run.recipe).model_copy(update={"name": "again"})
+    assert_same_result(tune(again).run, result_of(run))
+
+
+def test_resuming_chooses_nothing_anew_and_keeps_the_reason(stage: Stage, tmp_path: Path) -> None:
+    whole = tune(stage.recipe(tmp_path, *AUTO, "name=whole")).run
+    events = tune_events(stage.recipe(tmp_path, *AUTO, "name=cut"))
+    next(event for event in events if event.name == "step")
+    events.close()
+    run = resume(Run(tmp_path / "cut")).run
+    assert_same_result(run, result_of(whole))
+    reasons = [json.loads(each.plan.read_text(encoding="utf-8"))["choice"] for each in (run, whole)]
+    assert reasons[0] == reasons[1]
+    assert reasons[0]
+
+
+def test_without_a_limit_epochs_are_those_that_so_many_rows_get(stage: Stage, tmp_path: Path) -> None:
+    prepared = prepare(stage.recipe(tmp_path, "strategy=auto", "training={precision: fp32}"))
+    assert prepared.recipe.training.epochs == 20
+
+
+def test_a_limit_that_nothing_fits_takes_what_is_quickest(stage: Stage, tmp_path: Path) -> None:
+    prepared = prepare(stage.recipe(tmp_path, "strategy={name: auto, minutes: 1.0e-6}"))
+    assert prepared.recipe.strategy.name == "logistic"
+    assert prepared.plan.choice is not None
+    assert "minutes are short" in prepared.plan.choice
+
+
+def test_patterns_of_the_recipe_stay(stage: Stage, tmp_path: Path) -> None:
+    prepared = prepare(stage.recipe(tmp_path, "strategy={name: auto, freeze: embeddings}"))
+    assert prepared.recipe.strategy.freeze == ["embeddings"]
+    assert not any("embeddings" in name for name in prepared.phases[0].trainable)
+
+
+def test_a_head_that_is_asked_for_and_cannot_be_fitted_is_tuned_with_all(stage: Stage, tmp_path: Path) -> None:
+    from regraft.testing import tiny_model
+
+    recipe = make_recipe(
+        stage.recipe(tmp_path, "strategy=auto", "model.head=own").model_dump(mode="json"),
+        [f"model.name={tiny_model(tmp_path / 'roberta', family='roberta')}"],
+    )
+    assert prepare(recipe).recipe.strategy.name == "full"
+
+
+def test_it_is_chosen_from_no_sweep(stage: Stage, tmp_path: Path) -> None:
+    options = SweepOptions.model_validate({"space": {"strategy.name": ["full", "auto"]}})
+    with pytest.raises(RecipeError, match="auto chooses one itself"):
+        check_space(options, stage.recipe(tmp_path))
