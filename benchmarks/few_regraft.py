@@ -42,7 +42,8 @@ def main(strategy: str, folder: Path) -> None:
     seconds = time.perf_counter() - begun
     tuned = Tuned(prepared.pretrained, prepared.task, task, prepared.answers)
     rows = make_rows(prepared.splits.test, prepared.task, prepared.answers, prepared.pretrained)
-    chosen = tuned.outputs(rows.encoded, batch_size=recipe.evaluation.batch_size).argmax(axis=1)
+    with prepared.device.computing():
+        chosen = tuned.outputs(rows.encoded, batch_size=recipe.evaluation.batch_size).argmax(axis=1)
     taken = prepared.recipe.strategy.name
     told = [prepared.answers.names[place] for place in chosen]
     answer(told, read_rows(folder, "test"), seconds, steps=steps, strategy=taken)
