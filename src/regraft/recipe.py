@@ -95,9 +95,9 @@ class DataOptions(Section):
 class StrategyOptions(OpenSection):
     name: str = Field(
         "full",
-        description="How to tune: linear-probe, top-layers, full, probe-then-tune, gradual-unfreezing, surgical; with "
-        "very few labels: logistic, knn, contrastive; few numbers of the model: bitfit, norm-tuning; what is put into "
-        "it: lora, ia3, adapter, prompt-tuning, prefix-tuning, p-tuning.",
+        description="How to tune. auto chooses; else linear-probe, top-layers, full, probe-then-tune, "
+        "gradual-unfreezing, surgical; with very few labels: logistic, knn, contrastive; few numbers of the model: "
+        "bitfit, norm-tuning; what is put into it: lora, ia3, adapter, prompt-tuning, prefix-tuning, p-tuning.",
     )
     freeze: list[str] = Field(
         default_factory=list, description='Patterns to freeze, such as "embeddings" or "blocks[:4]".'

@@ -24,8 +24,8 @@ class Contrastive(Strategy):
 
     Options:
         n: so many of the top blocks learn; null for all, and the embeddings. Below them what is frozen is stored.
-        learning_rate: five times that of SetFit, whose one epoch of all pairs has many more steps than these batches
-            make; 2e-5 hardly moved a model in 20 steps (LOG.md).
+        learning_rate: as measured on texts and images (LOG.md). SetFit's 2e-5 hardly moves a model in the few steps
+            that few labels make here, where each takes all pairs of a batch.
         temperature: cosines are divided by it; a smaller one looks at the hardest pairs.
         layer_decay: below 1, each block learns more slowly than the one above it; auto as relative gradients say.
     """
