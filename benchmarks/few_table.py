@@ -144,6 +144,7 @@ def draw(answers: Answers, file: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("svg")
+    mpl.rcParams.update({"svg.hashsalt": "few labels", "svg.fonttype": "none"})
     import matplotlib.pyplot as plt
 
     datasets = [name for name in DATASETS if any(place[0] == name for place in places(answers))]
