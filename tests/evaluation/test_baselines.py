@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from regraft.evaluation import linear_probe, majority, majority_masks, measure, metrics_for
+from regraft.evaluation import linear_probe, linear_readout, majority, majority_masks, measure, metrics_for
 from regraft.evaluation.baselines import _fit, _Problem
 from tests.evaluation.images import boxes, masks
 
@@ -119,3 +120,18 @@ def test_awkward_training_rows(kind: str, target: np.ndarray) -> None:
         scores = linear_probe(kind, features[:rows], target[:rows], features, seed=0, classes=classes)
         assert scores.shape == (20, classes)
         assert np.isfinite(scores).all()
+
+
+def test_features_that_were_tuned_on_the_rows_are_held_back_though_they_tell_all_of_them_apart() -> None:
+    rng = np.random.default_rng(0)
+    target, others = np.arange(16) % 2, np.arange(2000) % 2
+    direction = rng.normal(size=32)
+    train = np.outer(2 * target - 1, direction) + rng.normal(size=(16, 32)) / 10  # learned by heart
+    test = np.outer(2 * others - 1, direction) / 10 + rng.normal(size=(2000, 32))
+    losses, penalties = [], []
+    for tuned in (False, True):
+        weight, bias, penalty = linear_readout("classes", train, target, seed=0, classes=2, tuned=tuned)
+        losses.append(measure(["log_loss"], others, softmax(test @ weight.T + bias, axis=1))["log_loss"])
+        penalties.append(penalty)
+    assert penalties[1] == 32 / 16 > penalties[0]
+    assert losses[1] < np.log(2) < losses[0]  # that of guessing

@@ -152,3 +152,17 @@ def test_a_fitted_run_says_so_in_its_plan(stage: Stage, output: Path) -> None:
     assert prepared.plan.steps == 1
     assert prepared.recipe.model.head == "mean"
     assert prepared.plan.phases[-1]["objective"] == "closed-form"
+
+
+def test_only_a_layer_on_features_that_were_tuned_is_held_by_a_prior(
+    stage: Stage, output: Path, tmp_path: Path
+) -> None:
+    penalties = []
+    for strategy in ("strategy={name: logistic}", _CONTRASTIVE):
+        prepared = _prepared(stage, output, strategy)
+        loop, model = loop_of(prepared, tmp_path / str(len(penalties)))
+        (fit,) = [event.values for event in loop.events() if event.name == "fit"]
+        penalties.append(fit["penalty"])
+    features = model.get_parameter("classifier.weight").shape[1]
+    assert penalties[0] in (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5)  # by cross-validation
+    assert penalties[1] == features / len(prepared.rows.examples)

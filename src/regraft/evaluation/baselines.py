@@ -126,28 +126,32 @@ def cross_validated_probe(
 
 
 def linear_readout(
-    kind: Kind, features: Array, target: Array, *, seed: int, classes: int
+    kind: Kind, features: Array, target: Array, *, seed: int, classes: int, tuned: bool = False
 ) -> tuple[Floats, Floats, float]:
     """The linear model of ``linear_probe`` as a layer.
 
     Args:
         features: ``[n, f]``, as they are.
         target: of ``n`` rows; of classes also the share of each, ``[n, c]``.
+        tuned: whether the features were learned from these very rows. They then tell them apart whatever the weights
+            are, so that cross-validation would hardly hold these back, and every answer would be far too sure. They are
+            held as by a normal prior under which a logit has a variance of 1.
 
     Returns:
         Weights ``[c, f]`` and biases ``[c]``, which give logits or numbers of features, and the penalty.
     """
     mean, spread = features.mean(axis=0, dtype=np.float64), _spread(features)
     plain = (features - mean) / spread
+    prior = features.shape[1] / len(features) if tuned else None
     if kind == "numbers":
-        ridge = RidgeCV(alphas=len(plain) * np.array(_PENALTIES)).fit(plain, target)
+        ridge = RidgeCV(alphas=len(plain) * np.array([prior] if prior else _PENALTIES)).fit(plain, target)
         fitted = np.vstack([ridge.coef_.reshape(classes, -1).T, np.reshape(ridge.intercept_, (1, classes))])
         penalty = float(ridge.alpha_ / len(plain))
     else:
         truth = np.eye(classes, dtype=np.float32)[target] if kind == "classes" and target.ndim == 1 else target
         target = truth.argmax(axis=1) if kind == "classes" else target
         problem = _Problem(kind, plain.astype(np.float32), truth.astype(np.float32))
-        penalty = _chosen_penalty(problem, target, seed)
+        penalty = prior or _chosen_penalty(problem, target, seed)
         fitted = _path(problem, penalty)
     weight = (fitted[:-1] / spread[:, None]).T
     return weight, fitted[-1] - weight @ mean, penalty
@@ -230,7 +234,7 @@ def _chosen_penalty(problem: _Problem, target: Array, seed: int) -> float:
 def _path(problem: _Problem, penalty: float) -> Floats:
     """The fit at ``penalty``, reached from the strongest one on: each fit starts where the last one ended."""
     weights = problem.start()
-    for stronger in _PENALTIES[: _PENALTIES.index(penalty) + 1]:
+    for stronger in (*(each for each in _PENALTIES if each > penalty), penalty):
         weights = _fit(problem, weights, stronger)
     return weights
 

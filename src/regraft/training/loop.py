@@ -221,7 +221,8 @@ class Loop:
         m = self._m
         assert m.fit is not None, "refused before"
         features, target = self._given()
-        chosen = fit_readout(readout_of(m.model, m.anatomy), phase, m.fit, features, target)
+        readout, tuned = readout_of(m.model, m.anatomy), self.state.phase > 0
+        chosen = fit_readout(readout, phase, m.fit, features, target, tuned=tuned)
         self.state.step += 1
         yield Event("fit", {"phase": self.state.phase, "rows": len(target), **chosen})
         yield from self._compare()

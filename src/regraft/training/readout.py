@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,8 +18,20 @@ from regraft.pretrained import Anatomy, NearestNeighbours
 from regraft.strategies import Phase
 from regraft.tasks import Loss
 
-# Weights [c, f], biases [c] and how strongly they were held back, from features [n, f] and what is right of them.
-Fit = Callable[[NDArray[np.float32], NDArray[Any]], tuple[NDArray[np.float64], NDArray[np.float64], float]]
+
+class Fit(Protocol):
+    """How a linear layer is fitted."""
+
+    def __call__(
+        self, features: NDArray[np.float32], target: NDArray[Any], *, tuned: bool = False
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+        """Weights ``[c, f]``, biases ``[c]`` and how strongly they were held back.
+
+        Args:
+            features: ``[n, f]``.
+            target: what is right of them.
+            tuned: whether the features were learned from these very rows.
+        """
 
 
 def readout_of(model: nn.Module, anatomy: Anatomy) -> nn.Linear | NearestNeighbours:
@@ -56,12 +68,18 @@ def fit_readout(
     fit: Fit,
     features: NDArray[np.float32],
     target: NDArray[Any],
+    *,
+    tuned: bool,
 ) -> dict[str, float]:
-    """Make the last layer of what it is given of the training rows, as a phase asks. Returns what was chosen for it."""
+    """Make the last layer of what it is given of the training rows, as a phase asks. Returns what was chosen for it.
+
+    Args:
+        tuned: whether the features were learned from these very rows.
+    """
     if isinstance(readout, NearestNeighbours):
         given, right = (torch.from_numpy(values).to(readout.weight.device) for values in (features, target))
         return {"k": readout.remember(given, right, temperature=phase.temperature, k=phase.k)}
-    weight, bias, penalty = fit(features, target)
+    weight, bias, penalty = fit(features, target, tuned=tuned)
     put(readout, weight, bias)
     return {"penalty": penalty}
 
