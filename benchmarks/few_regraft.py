@@ -2,8 +2,8 @@
 
 The recipe says the task, the model, the rows and the strategy, and leaves all else as it comes. ``seconds`` are those
 from the recipe to the tuned model: reading all rows, opening the model, for ``auto`` looking and choosing, filling the
-store, training. Not in it: imports, and answering the test rows, which is done as training computes, here mostly in
-bf16. Nothing is saved on the way.
+store, training. Not in it: imports, for which everything is prepared once before, and answering the test rows, which is
+done as training computes, mostly in bf16. Nothing is saved on the way.
 """
 
 from __future__ import annotations

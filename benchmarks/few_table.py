@@ -98,10 +98,10 @@ def hindsight(answers: Answers) -> Iterator[str]:
     """How far ``auto`` is below the best strategy of each cell, on the draws that both were asked for."""
     gaps = {place: _gap(answers, *place) for place in places(answers)}
     known = {place: gap for place, gap in gaps.items() if gap is not None}
-    near = sum(below <= _WITHIN for below, _ in known.values())
-    yield f"auto is within {_WITHIN * 100:.0f} point of the best strategy in hindsight in {near} of {len(known)} cells."
+    near = sum(round(below, 6) <= _WITHIN for below, _ in known.values())
+    yield f"auto is within {_WITHIN:.0%} of the best other strategy in hindsight in {near} of {len(known)} cells:"
     for (dataset, labels), (below, best) in known.items():
-        yield f"  {dataset} {labels}: {best} is better by {below:+.3f}"
+        yield f"  {dataset} {labels}: {best} {below:+.3f}"
 
 
 def _gap(answers: Answers, dataset: str, labels: int) -> tuple[float, str] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from regraft.choosing import chosen
 from regraft.errors import RecipeError
 from regraft.preparation import prepare
 from regraft.recipe import make_recipe, read_recipe
@@ -14,6 +15,7 @@ from regraft.report import write_report
 from regraft.run import Run
 from regraft.sweeping import SweepOptions
 from regraft.sweeping.space import check_space
+from regraft.testing import WORDS, tiny_model, toy_table
 from regraft.tuning import resume, tune, tune_events
 from tests.training.stage import Stage, assert_same_result, make_stage, result_of
 
@@ -61,7 +63,7 @@ def test_a_limit_that_nothing_fits_takes_what_is_quickest(stage: Stage, tmp_path
     prepared = prepare(stage.recipe(tmp_path, "strategy={name: auto, minutes: 1.0e-6}"))
     assert prepared.recipe.strategy.name == "logistic"
     assert prepared.plan.choice is not None
-    assert "minutes are short" in prepared.plan.choice
+    assert "leave no time for steps" in prepared.plan.choice
 
 
 def test_patterns_of_the_recipe_stay(stage: Stage, tmp_path: Path) -> None:
@@ -71,13 +73,48 @@ def test_patterns_of_the_recipe_stay(stage: Stage, tmp_path: Path) -> None:
 
 
 def test_a_head_that_is_asked_for_and_cannot_be_fitted_is_tuned_with_all(stage: Stage, tmp_path: Path) -> None:
-    from regraft.testing import tiny_model
-
     recipe = make_recipe(
         stage.recipe(tmp_path, "strategy=auto", "model.head=own").model_dump(mode="json"),
         [f"model.name={tiny_model(tmp_path / 'roberta', family='roberta')}"],
     )
     assert prepare(recipe).recipe.strategy.name == "full"
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "kind", "name"),
+    [
+        ("roberta", "text-regression", "numbers", "probe-then-tune"),
+        ("gpt2", "text-regression", "numbers", "probe-then-tune"),
+        ("distilbert", "text-classification", "labels", "probe-then-tune"),
+        ("llama", "text-classification", "classes", "contrastive"),
+        ("t5", "text-classification", "classes", "full"),  # which gives no states of a text alone
+    ],
+)
+def test_what_is_chosen_fits_the_model_and_its_head(
+    stage: Stage, tmp_path: Path, family: str, task: str, kind: str, name: str
+) -> None:
+    model = tiny_model(tmp_path / "model", family=family, words=WORDS)
+    table = toy_table(tmp_path / "table.csv", kind=kind, rows=40)
+    asked = [f"model.name={model}", f"data.train={table}", f"task={task}", "strategy=auto"]
+    prepared = prepare(make_recipe(stage.recipe(tmp_path).model_dump(mode="json"), asked))
+    assert prepared.recipe.strategy.name == name
+
+
+@pytest.mark.parametrize(
+    "asked", ["training.regularization.r_drop=1.0", "training.average=uniform", "strategy={name: auto, train: head}"]
+)
+def test_what_only_the_loss_of_the_task_obeys_leaves_pairs_and_fits_out(
+    stage: Stage, tmp_path: Path, asked: str
+) -> None:
+    prepared = prepare(stage.recipe(tmp_path, "strategy={name: auto}", asked))
+    assert prepared.recipe.strategy.name == "full"
+
+
+def test_few_bits_ask_for_a_strategy_by_name(stage: Stage, tmp_path: Path) -> None:
+    prepared = prepare(stage.recipe(tmp_path))  # of few bits a machine without CUDA prepares nothing
+    recipe = stage.recipe(tmp_path, "strategy=auto", "model.bits=4")
+    with pytest.raises(RecipeError, match="takes none that goes with model.bits = 4"):
+        chosen(recipe, prepared.task, prepared.splits, prepared.answers, poll=lambda: None)
 
 
 def test_it_is_chosen_from_no_sweep(stage: Stage, tmp_path: Path) -> None:

@@ -14,18 +14,21 @@ from numpy.typing import NDArray
 from regraft import evaluation
 from regraft.data import Example, Splits
 from regraft.data.batches import passes
+from regraft.device import require_memory
+from regraft.errors import DataError, RecipeError
 from regraft.fingerprint import draw
-from regraft.frozen import Subject, at_rest
+from regraft.frozen import UNFIT, Subject, at_rest
 from regraft.pretrained import Pretrained
-from regraft.probing import output_features
-from regraft.recipe import Recipe, StrategyOptions
-from regraft.sources import default_epochs, make_rows, open_model
-from regraft.strategies import Probe, Signs, has_readout, make_strategy
+from regraft.probing import folds, output_features
+from regraft.recipe import Recipe, RegularizationOptions, StrategyOptions
+from regraft.sources import default_epochs, make_rows, open_model, usual_head
+from regraft.strategies import Probe, Signs, has_readout, make_strategy, strategy_class
 from regraft.tasks import Answers, Task
-from regraft.training import Device, Poll, choose_device
+from regraft.training import Device, Poll, Rows, choose_device
 
 _PROBED = 512  # training rows that a probe looks at, at most
 _FEWEST = 3  # epochs that a limit of time leaves
+_PLAIN, _FITTED = StrategyOptions(), StrategyOptions(name="logistic")  # for the head that such a strategy takes
 
 
 def chosen(recipe: Recipe, task: Task, splits: Splits, answers: Answers, *, poll: Poll) -> tuple[Recipe, str | None]:
@@ -39,49 +42,86 @@ def chosen(recipe: Recipe, task: Task, splits: Splits, answers: Answers, *, poll
     strategy = make_strategy(recipe.strategy)
     if not strategy.chooses:
         return recipe, None
-    choice = strategy.choice(_Trial(recipe, task, splits.train, answers, poll).signs())
+    if recipe.model.bits is not None:
+        raise RecipeError(
+            f"strategy {recipe.strategy.name} takes none that goes with model.bits = {recipe.model.bits}",
+            fix="name one that puts something in, such as lora, or leave model.bits out",
+        )
+    trial = _Trial(recipe, task, splits.train, answers, poll)
+    choice = strategy.choice(trial.signs())
     patterns = {"freeze": recipe.strategy.freeze, "train": recipe.strategy.train}
-    options = StrategyOptions(name=choice.strategy, **patterns, **choice.options)
-    training = recipe.training.model_copy(update={"epochs": recipe.training.epochs or choice.epochs})
-    return recipe.model_copy(update={"strategy": options, "training": training}), choice.reason
+    taken = {
+        "strategy": StrategyOptions(name=choice.strategy, **patterns, **choice.options),
+        "training": recipe.training.model_copy(update={"epochs": recipe.training.epochs or choice.epochs}),
+        "model": recipe.model.model_copy(update={"head": trial.head}),
+    }
+    return recipe.model_copy(update=taken), choice.reason
 
 
 class _Trial:
     """The training examples, and a model that is opened, and asked, only where a strategy wants to know."""
 
     def __init__(self, recipe: Recipe, task: Task, examples: Sequence[Example], answers: Answers, poll: Poll) -> None:
-        self._recipe = recipe.model_copy(update={"strategy": StrategyOptions()})  # its head is that of most strategies
-        self._task, self._answers, self._poll = task, answers, poll
+        self._recipe, self._task, self._answers, self._poll = recipe, task, answers, poll
         self._examples = sorted(examples, key=lambda each: draw("tried", recipe.seed, each.id))
 
     def signs(self) -> Signs:
         """What a strategy goes by."""
         kind, count, training = self._answers.kind, len(self._examples), self._recipe.training
         epochs = training.epochs or default_epochs(count, training.batch_size)
+        values = self._values(self._examples) if kind == "classes" else None
         return Signs(
             kind=kind,
             rows=count,
-            rarest=int(np.bincount(self._values(self._examples)).min()) if kind == "classes" else count,
+            rarest=count if values is None else int(np.bincount(values, minlength=self._answers.width).min()),
             epochs=epochs,
             fewest=training.epochs or min(_FEWEST, epochs),
             an_epoch=-(-count // training.batch_size),
-            fitted=kind in evaluation.PROBED and self._has_readout(),
+            fitted=self._fitted,
             probe=self._probe,
             blocks=lambda: len(self._opened.anatomy.blocks),
             seconds=self._seconds,
         )
 
-    def _has_readout(self) -> bool:
-        """Where no head is asked for, a strategy that fits the last layer gets one that is nothing but that."""
-        return self._recipe.model.head == "auto" or has_readout(self._opened.anatomy)
+    @property
+    def head(self) -> str:
+        """The head that what is chosen takes."""
+        asked = self._recipe.model.head
+        return usual_head(self._task, strategy_class(_FITTED if self._fitted else _PLAIN)) if asked == "auto" else asked
 
-    def _values(self, examples: Sequence[Example]) -> NDArray[Any]:
-        return np.asarray([self._task.targets.value(each, self._answers) for each in examples])
+    @cached_property
+    def _fitted(self) -> bool:
+        """Whether the last layer of a head can be fitted, and nothing is asked for that only the task's loss obeys."""
+        training = self._recipe.training
+        by_loss = (
+            training.regularization != RegularizationOptions()
+            or training.average is not None
+            or training.interpolate is not None
+            or bool(self._recipe.strategy.train)
+        )
+        return (
+            not by_loss
+            and self._answers.kind in evaluation.PROBED
+            and self._with_readout is not None
+            and has_readout(self._with_readout.anatomy)
+        )
+
+    @cached_property
+    def _with_readout(self) -> Pretrained | None:
+        """The model with the head of a strategy that fits the last layer; None where it takes none such."""
+        try:
+            return self._open(_FITTED)
+        except RecipeError:
+            return None
 
     @cached_property
     def _opened(self) -> Pretrained:
+        found = self._with_readout if self._fitted else None
+        return found or self._open(_PLAIN)
+
+    def _open(self, strategy: StrategyOptions) -> Pretrained:
         self._poll()
-        return open_model(self._recipe, self._task, self._answers)
+        return open_model(self._recipe.model_copy(update={"strategy": strategy}), self._task, self._answers)
 
     @cached_property
     def _device(self) -> Device:
@@ -89,38 +129,70 @@ class _Trial:
         self._opened.model.to(device.device)
         return device
 
-    def _probe(self) -> Probe:
-        """A linear probe of at most ``_PROBED`` rows, by cross-validation."""
-        opened, task, examples = self._opened, self._task, self._examples[:_PROBED]
+    def _rows(self, count: int) -> Rows:
+        """The first few, in the order that the seed draws."""
+        return make_rows(self._examples[:count], self._task, self._answers, self._opened)
+
+    def _values(self, examples: Sequence[Example]) -> NDArray[Any]:
+        return np.asarray([self._task.targets.value(each, self._answers) for each in examples])
+
+    def _probe(self) -> Probe | None:
+        """A linear probe of at most ``_PROBED`` rows, judged in folds; None where no two of them may be parted."""
+        opened, task, answers, seed = self._opened, self._task, self._answers, self._recipe.seed
         subject = Subject(opened.model, opened.anatomy, task.inputs, opened.processor, self._device)
-        rows = make_rows(examples, task, self._answers, opened)
-        metric = evaluation.find_metric(self._recipe.evaluation.primary or task.primary, self._answers.kind)
-        value, without = evaluation.cross_validated_probe(
-            self._answers.kind,
-            output_features(subject, rows.encoded, self._recipe, self._poll),
-            np.asarray(rows.values),
-            metric=metric.name,
-            seed=self._recipe.seed,
-            classes=self._answers.width,
+        rows = self._rows(_PROBED)
+        target = np.asarray(rows.values)
+        try:
+            fold = folds(rows.examples, target, seed)
+        except DataError:
+            return None
+        features = output_features(subject, rows.encoded, self._recipe, self._poll)
+        width = answers.width
+        scores = evaluation.probe_unseen(answers.kind, features, target, fold, seed=seed, classes=width)
+        metric = evaluation.find_metric(self._recipe.evaluation.primary or task.primary, answers.kind)
+        value, without = (
+            evaluation.measure([metric.name], target, said)[metric.name]
+            for said in (scores, evaluation.majority(answers.kind, target, len(target), width))
         )
-        return Probe(metric.name, len(examples), value, without, metric.higher_is_better)
+        return Probe(metric.name, len(target), value, without, metric.higher_is_better)
 
     def _seconds(self) -> float:
-        """Of an epoch in which all trains, as the second of two passes over a batch took."""
+        """Of an epoch in which all trains, as the second of two passes over a batch took.
+
+        Raises:
+            RecipeError, OutOfMemoryError: the model cannot learn from these rows.
+        """
+        options = self._recipe.training
+        rows = self._rows(options.batch_size)
+        try:
+            with torch.random.fork_rng(devices=self._device.generators), at_rest(self._opened.model):
+                spent = [self._pass(rows) for _ in range(2)]
+        except UNFIT as error:
+            require_memory(error)
+            raise RecipeError(
+                f"model {self._opened.folder} cannot learn from the first rows: {str(error).strip().splitlines()[0]}",
+                fix="see whether it fits the task",
+            ) from error
+        return spent[-1] * len(self._examples) / len(rows.encoded)
+
+    def _pass(self, rows: Rows) -> float:
+        """Seconds that the rows take forward and back, through everything."""
         opened, task, device, options = self._opened, self._task, self._device, self._recipe.training
-        rows = make_rows(self._examples[: options.batch_size], task, self._answers, opened)
         loss = task.targets.loss(self._answers, rows.values, opened.config)
-        learns = [value for value in opened.model.parameters() if value.is_floating_point()]
+        learns = [value for value in opened.model.parameters() if value.requires_grad]
         limits: dict[str, Any] = {"accumulation": 1, "max_tokens": options.max_tokens, "alike": rows.alike}
-        cut = [*passes(range(len(rows.encoded)), rows.lengths, **limits)]
-        spent = 0.0
-        for _ in range(2):
-            begun = time.perf_counter()
-            for places in cut:
-                self._poll()
-                batch = rows.batch(places, task, self._answers, opened.processor)
-                with torch.random.fork_rng(devices=device.generators), at_rest(opened.model), device.computing():
-                    losses = loss.function(opened.model(**device.move(batch.inputs)), batch.target.to(device.device))
-                    torch.autograd.grad(losses.sum(), learns, allow_unused=True)
-            spent = time.perf_counter() - begun
-        return spent * len(self._examples) / len(rows.encoded)
+        begun = _now(device)
+        for places in passes(range(len(rows.encoded)), rows.lengths, **limits):
+            self._poll()
+            batch = rows.batch(places, task, self._answers, opened.processor)
+            with device.computing():
+                losses = loss.function(opened.model(**device.move(batch.inputs)), batch.target.to(device.device))
+                torch.autograd.grad(losses.sum(), learns, allow_unused=True)
+        return _now(device) - begun
+
+
+def _now(device: Device) -> float:
+    """The time, once the device has done what it was given."""
+    if device.device.type != "cpu":
+        torch.accelerator.synchronize()
+    return time.perf_counter()

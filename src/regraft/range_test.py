@@ -113,14 +113,14 @@ def find_rate(recipe: Recipe, *, steps: int = STEPS) -> RateFinding:
         prepared = prepare(recipe, poll=stop)
         index = _first_with_steps(prepared)
         strategy = make_strategy(prepared.recipe.strategy)
-        plain = make_strategy(StrategyOptions(name=recipe.strategy.name))
+        plain = make_strategy(StrategyOptions(name=prepared.recipe.strategy.name))
         names = _rates_of(prepared, strategy, index)
         rates = np.geomspace(_LOWEST, _HIGHEST, steps)
         small = _cut(prepared, index, steps)
         losses, stored = _climbed(small, rates / getattr(strategy, names[0]), stop)
     reading = read_off(rates[: len(losses)], losses)
     return RateFinding(
-        strategy=recipe.strategy.name,
+        strategy=prepared.recipe.strategy.name,
         phase=index + 1,
         phases=len(prepared.phases),
         rows=len(small.rows.examples),

@@ -18,21 +18,20 @@ from numpy.typing import NDArray
 from regraft import evaluation, pretrained
 from regraft.data import Example
 from regraft.device import require_memory
-from regraft.errors import DataError, RecipeError
+from regraft.errors import RecipeError
 from regraft.evaluation import Comparison, Estimate
 from regraft.evaluation.comparisons import SIGNIFICANT
 from regraft.evaluation.transferability import agreement, h_score, log_me, nearest_neighbours
 from regraft.fingerprint import draw
 from regraft.frozen import UNFIT, Subject, Tap, chain_of, depth_taps, features, store_root
 from regraft.pretrained import Anatomy, Pretrained
-from regraft.probing import output_features
+from regraft.probing import folds, output_features
 from regraft.recipe import Recipe
 from regraft.sources import make_rows, model_options, open_model, read_data
 from regraft.tasks import Answers, Encoded, Kind, Task, make_task
 from regraft.training import Poll, choose_device
 
 ROWS = 2_000
-_FOLDS = 5
 
 Array = NDArray[Any]
 
@@ -236,7 +235,7 @@ def _read(recipe: Recipe, rows: int) -> _Trial:
     sides = [_sample(side, task, answers, rows, recipe.seed) for side in (splits.train, splits.validation)]
     examples = [example for side in sides for example in side]
     target = np.asarray([task.targets.value(example, answers) for example in examples])
-    fold = None if sides[1] else _folds(examples, target, recipe.seed)
+    fold = None if sides[1] else folds(examples, target, recipe.seed)
     return _Trial(recipe, task, answers, metric, examples, target, len(sides[0]), len(splits.train), fold)
 
 
@@ -253,30 +252,6 @@ def _sample(examples: Sequence[Example], task: Task, answers: Answers, rows: int
     ordered = sorted(range(len(examples)), key=place)
     chosen = {ordered[int((step + 0.5) * len(ordered) / rows)] for step in range(rows)}
     return [example for number, example in enumerate(examples) if number in chosen]
-
-
-def _folds(examples: Sequence[Example], target: Array, seed: int) -> Array:
-    """The fold of each row: equal inputs and groups stay together, classes are dealt out [n].
-
-    Raises:
-        DataError: no two rows may be parted.
-    """
-    units: dict[str, list[int]] = {}
-    for place, example in enumerate(examples):
-        units.setdefault(example.id if example.group is None else f"group {example.group}", []).append(place)
-    if len(units) < 2:
-        raise DataError(
-            "no two training rows may be parted, so there are none to judge on",
-            fix="add rows, or name a table with data.validation=…",
-        )
-
-    def order(unit: str) -> tuple[Any, int]:
-        return np.atleast_1d(target[units[unit][0]]).tolist(), draw("rank folds", seed, unit)
-
-    fold = np.empty(len(examples), dtype=np.int64)
-    for number, unit in enumerate(sorted(units, key=order)):
-        fold[units[unit]] = number % _FOLDS
-    return fold
 
 
 # The features
@@ -369,11 +344,7 @@ def _probed(trial: _Trial, seen: Array) -> NDArray[np.float64]:
     kind, classes, seed, target, train = trial.kind, trial.answers.width, trial.recipe.seed, trial.target, trial.train
     if trial.fold is None:
         return evaluation.linear_probe(kind, seen[:train], target[:train], seen[train:], seed=seed, classes=classes)
-    scores = np.zeros((train, classes))
-    for number in np.unique(trial.fold):
-        rest, held = trial.fold != number, trial.fold == number
-        scores[held] = evaluation.linear_probe(kind, seen[rest], target[rest], seen[held], seed=seed, classes=classes)
-    return scores
+    return evaluation.probe_unseen(kind, seen, target, trial.fold, seed=seed, classes=classes)
 
 
 def _compared(trial: _Trial, found: Sequence[_Found]) -> list[Candidate]:

@@ -50,8 +50,8 @@ def test_a_cell_has_mean_interval_seconds_and_draws(file: Path) -> None:
 
 def test_auto_is_compared_with_the_best_of_each_cell(file: Path) -> None:
     first, *cells = hindsight(read_answers(file))
-    assert "in 1 of 2 cells" in first
-    assert cells == ["  movie 8: logistic is better by +0.030", "  movie 32: full is better by -0.020"]
+    assert "within 1% of the best other strategy in hindsight in 1 of 2 cells" in first
+    assert cells == ["  movie 8: logistic +0.030", "  movie 32: full -0.020"]
 
 
 def test_auto_is_compared_with_peers_pair_by_pair(file: Path) -> None:

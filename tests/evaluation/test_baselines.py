@@ -129,8 +129,8 @@ def test_features_that_were_tuned_on_the_rows_are_held_back_though_they_tell_all
     train = np.outer(2 * target - 1, direction) + rng.normal(size=(16, 32)) / 10  # learned by heart
     test = np.outer(2 * others - 1, direction) / 10 + rng.normal(size=(2000, 32))
     losses, penalties = [], []
-    for tuned in (False, True):
-        weight, bias, penalty = linear_readout("classes", train, target, seed=0, classes=2, tuned=tuned)
+    for learned_from in (None, 16):
+        weight, bias, penalty = linear_readout("classes", train, target, seed=0, classes=2, learned_from=learned_from)
         losses.append(measure(["log_loss"], others, softmax(test @ weight.T + bias, axis=1))["log_loss"])
         penalties.append(penalty)
     assert penalties[1] == 32 / 16 > penalties[0]

@@ -50,7 +50,7 @@ def test_few_steps_are_taken_at_a_higher_rate() -> None:
         (1, "contrastive", None, 20),
         (0.5, "contrastive", None, 15),
         (0.05, "contrastive", 3, 3),
-        (0.01, "logistic", None, 3),
+        (0.01, "logistic", None, 20),
     ],
 )
 def test_within_a_limit_there_are_fewer_epochs_then_fewer_blocks_then_a_fit_alone(
@@ -60,9 +60,19 @@ def test_within_a_limit_there_are_fewer_epochs_then_fewer_blocks_then_a_fit_alon
     assert (choice.strategy, choice.options.get("n"), choice.epochs) == (name, n, epochs)
 
 
-def test_what_cannot_be_fitted_learns_in_its_last_block_where_time_is_short() -> None:
-    choice = _choice(BOXES, 0.001)
-    assert (choice.strategy, choice.options) == ("top-layers", {"n": 1})
+@pytest.mark.parametrize(("minutes", "epochs", "kept"), [(0.03, 5, True), (0.001, 3, False)])
+def test_what_cannot_be_fitted_learns_in_its_last_block_where_time_is_short(
+    minutes: float, epochs: int, kept: bool
+) -> None:
+    choice = _choice(BOXES, minutes)
+    assert (choice.strategy, choice.options, choice.epochs) == ("top-layers", {"n": 1}, epochs)
+    assert ("though not within" in choice.reason) != kept
+
+
+def test_time_that_is_enough_is_used_where_nothing_else_could_be_taken() -> None:
+    choice = _choice(replace(BOXES, blocks=lambda: 0), 10)
+    assert (choice.strategy, choice.epochs) == ("full", 20)
+    assert choice.reason.endswith("within 10 minutes.")
 
 
 def test_epochs_that_are_asked_for_are_not_cut() -> None:
@@ -74,8 +84,14 @@ def test_epochs_that_are_asked_for_are_not_cut() -> None:
 def test_where_frozen_features_tell_all_only_the_last_layer_is_fitted() -> None:
     perfect = replace(PROBE, value=1.0)
     assert _choice(replace(SIGNS, probe=lambda: perfect)).strategy == "logistic"
-    few = replace(perfect, rows=16)  # which says little
-    assert _choice(replace(SIGNS, probe=lambda: few)).strategy == "contrastive"
+    for little in (replace(perfect, rows=16), replace(PROBE, value=0.996, without=0.996)):
+        assert _choice(replace(SIGNS, probe=lambda said=little: said)).strategy == "contrastive"
+
+
+def test_rows_that_may_not_be_parted_are_not_probed() -> None:
+    choice = _choice(replace(SIGNS, probe=lambda: None))
+    assert choice.strategy == "contrastive"
+    assert "probe" not in choice.reason
 
 
 def test_the_reason_is_two_sentences_with_what_was_seen() -> None:
@@ -83,5 +99,5 @@ def test_the_reason_is_two_sentences_with_what_was_seen() -> None:
     assert "64 rows" in reason
     assert "30 of the rarest class" in reason
     assert "0.700" in reason
-    assert reason.count(". ") == 1
-    assert reason.endswith(".")
+    assert [each for each in reason.split(". ") if each[0].isupper()] == reason.split(". ")
+    assert len(reason.split(". ")) == 2

@@ -17,11 +17,11 @@ Answers are of one of several kinds (see ``metrics``); nothing here knows what g
 
 from regraft.evaluation.baselines import (
     PROBED,
-    cross_validated_probe,
     linear_probe,
     linear_readout,
     majority,
     majority_masks,
+    probe_unseen,
 )
 from regraft.evaluation.calibration import Bin, fit_temperature, probabilities, reliability_curve
 from regraft.evaluation.comparisons import Comparison, compare, verdict
@@ -55,7 +55,6 @@ __all__ = [
     "bootstrap",
     "compare",
     "compose",
-    "cross_validated_probe",
     "find_metric",
     "fit_temperature",
     "kind_of",
@@ -66,6 +65,7 @@ __all__ = [
     "measure",
     "metrics_for",
     "probabilities",
+    "probe_unseen",
     "reliability_curve",
     "score",
     "signed",

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.linear_model import RidgeCV
 
-from regraft.evaluation.metrics import Kind, measure, row_log_loss
+from regraft.evaluation.metrics import Kind, row_log_loss
 from regraft.evaluation.weighted import Array, Floats
 from regraft.fingerprint import draw
 
@@ -99,50 +99,34 @@ def linear_probe(
     return _told(kind, test_features @ weight.T + bias)
 
 
-def cross_validated_probe(
-    kind: Kind, features: Array, target: Array, *, metric: str, seed: int, classes: int
-) -> tuple[float, float]:
-    """What a linear probe is worth on rows that it was not fitted to, in 5 folds, and what ``majority`` is.
-
-    Args:
-        features: ``[n, f]``.
-        target: of ``n`` rows.
-
-    Returns:
-        The metric of all rows together, each scored by the probe of the folds without it; nan where there are too few.
-    """
-    truth = np.eye(classes)[target] if kind == "classes" else target.astype(np.float64)
-    held, said, guessed = [], [], []
-    for train, rest in _splits(_Problem(kind, features, truth), target, seed):
-        parts = (features[train], target[train], features[rest])
-        said.append(linear_probe(kind, *parts, seed=seed, classes=classes))
-        guessed.append(majority(kind, target[train], len(rest), classes))
-        held.append(target[rest])
-    if not held:
-        return float("nan"), float("nan")
-    right = np.concatenate(held)
-    of_probe, of_nothing = (measure([metric], right, np.concatenate(each))[metric] for each in (said, guessed))
-    return of_probe, of_nothing
+def probe_unseen(kind: Kind, features: Array, target: Array, fold: Array, *, seed: int, classes: int) -> Floats:
+    """What a linear probe says of each row, ``[n, c]``, fitted to the rows of the other folds ``[n]``."""
+    scores = np.zeros((len(target), classes))
+    for number in np.unique(fold):
+        rest, held = fold != number, fold == number
+        scores[held] = linear_probe(kind, features[rest], target[rest], features[held], seed=seed, classes=classes)
+    return scores
 
 
 def linear_readout(
-    kind: Kind, features: Array, target: Array, *, seed: int, classes: int, tuned: bool = False
+    kind: Kind, features: Array, target: Array, *, seed: int, classes: int, learned_from: int | None = None
 ) -> tuple[Floats, Floats, float]:
     """The linear model of ``linear_probe`` as a layer.
 
     Args:
         features: ``[n, f]``, as they are.
         target: of ``n`` rows; of classes also the share of each, ``[n, c]``.
-        tuned: whether the features were learned from these very rows. They then tell them apart whatever the weights
-            are, so that cross-validation would hardly hold these back, and every answer would be far too sure. They are
-            held as by a normal prior under which a logit has a variance of 1.
+        learned_from: how many examples the features were learned from, where these are the very rows; None for
+            features that know nothing of them. They then tell the rows apart whatever the weights are, so that
+            cross-validation would hardly hold these back, and every answer would be far too sure. They are held as by a
+            normal prior under which a logit has a variance of 1.
 
     Returns:
         Weights ``[c, f]`` and biases ``[c]``, which give logits or numbers of features, and the penalty.
     """
     mean, spread = features.mean(axis=0, dtype=np.float64), _spread(features)
     plain = (features - mean) / spread
-    prior = features.shape[1] / len(features) if tuned else None
+    prior = features.shape[1] / learned_from if learned_from else None
     if kind == "numbers":
         ridge = RidgeCV(alphas=len(plain) * np.array([prior] if prior else _PENALTIES)).fit(plain, target)
         fitted = np.vstack([ridge.coef_.reshape(classes, -1).T, np.reshape(ridge.intercept_, (1, classes))])

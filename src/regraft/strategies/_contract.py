@@ -56,7 +56,8 @@ class Signs:
     ``kind`` is that of the answers (see ``evaluation.metrics``). ``rows`` are those to learn from, ``rarest`` those of
     the rarest class (of other answers, all); so many ``epochs`` they get, not below the ``fewest``, of so many steps
     ``an_epoch``. ``fitted``: whether a last layer can be fitted to the answers. The rest is found out only if asked: a
-    ``probe`` of some rows, how many ``blocks`` the model has, the ``seconds`` of an epoch in which all of it trains.
+    ``probe`` of some rows (None where no two may be parted), how many ``blocks`` the model has, and the ``seconds`` of
+    an epoch in which all of it trains.
     """
 
     kind: str
@@ -66,7 +67,7 @@ class Signs:
     fewest: int
     an_epoch: int
     fitted: bool
-    probe: Callable[[], Probe]
+    probe: Callable[[], Probe | None]
     blocks: Callable[[], int]
     seconds: Callable[[], float]
 

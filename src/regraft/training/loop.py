@@ -221,8 +221,10 @@ class Loop:
         m = self._m
         assert m.fit is not None, "refused before"
         features, target = self._given()
-        readout, tuned = readout_of(m.model, m.anatomy), self.state.phase > 0
-        chosen = fit_readout(readout, phase, m.fit, features, target, tuned=tuned)
+        stepped = any(not before.fitted for before in m.phases[: self.state.phase])
+        learned_from = len(m.rows.examples) if stepped else None
+        readout = readout_of(m.model, m.anatomy)
+        chosen = fit_readout(readout, phase, m.fit, features, target, learned_from=learned_from)
         self.state.step += 1
         yield Event("fit", {"phase": self.state.phase, "rows": len(target), **chosen})
         yield from self._compare()

@@ -23,14 +23,14 @@ class Fit(Protocol):
     """How a linear layer is fitted."""
 
     def __call__(
-        self, features: NDArray[np.float32], target: NDArray[Any], *, tuned: bool = False
+        self, features: NDArray[np.float32], target: NDArray[Any], *, learned_from: int | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
         """Weights ``[c, f]``, biases ``[c]`` and how strongly they were held back.
 
         Args:
             features: ``[n, f]``.
             target: what is right of them.
-            tuned: whether the features were learned from these very rows.
+            learned_from: how many examples the features were learned from, where these are the very rows.
         """
 
 
@@ -69,17 +69,17 @@ def fit_readout(
     features: NDArray[np.float32],
     target: NDArray[Any],
     *,
-    tuned: bool,
+    learned_from: int | None,
 ) -> dict[str, float]:
     """Make the last layer of what it is given of the training rows, as a phase asks. Returns what was chosen for it.
 
     Args:
-        tuned: whether the features were learned from these very rows.
+        learned_from: how many examples the features were learned from, where these are the very rows.
     """
     if isinstance(readout, NearestNeighbours):
         given, right = (torch.from_numpy(values).to(readout.weight.device) for values in (features, target))
         return {"k": readout.remember(given, right, temperature=phase.temperature, k=phase.k)}
-    weight, bias, penalty = fit(features, target, tuned=tuned)
+    weight, bias, penalty = fit(features, target, learned_from=learned_from)
     put(readout, weight, bias)
     return {"penalty": penalty}
 
