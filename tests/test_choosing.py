@@ -10,6 +10,7 @@ import pytest
 from regraft.choosing import chosen
 from regraft.errors import RecipeError
 from regraft.preparation import prepare
+from regraft.range_test import find_rate
 from regraft.recipe import make_recipe, read_recipe
 from regraft.report import write_report
 from regraft.run import Run
@@ -117,7 +118,21 @@ def test_few_bits_ask_for_a_strategy_by_name(stage: Stage, tmp_path: Path) -> No
         chosen(recipe, prepared.task, prepared.splits, prepared.answers, poll=lambda: None)
 
 
-def test_it_is_chosen_from_no_sweep(stage: Stage, tmp_path: Path) -> None:
-    options = SweepOptions.model_validate({"space": {"strategy.name": ["full", "auto"]}})
+@pytest.mark.parametrize(("own", "named"), [("full", "auto"), ("auto", "full")])
+def test_it_is_chosen_from_no_sweep(stage: Stage, tmp_path: Path, own: str, named: str) -> None:
+    options = SweepOptions.model_validate({"space": {"strategy.name": ["linear-probe", named]}})
     with pytest.raises(RecipeError, match="auto chooses one itself"):
-        check_space(options, stage.recipe(tmp_path))
+        check_space(options, stage.recipe(tmp_path, f"strategy={{name: {own}}}"))
+
+
+def test_a_batch_of_one_has_no_pairs(stage: Stage, tmp_path: Path) -> None:
+    alone = "training.batch_size=1"
+    assert prepare(stage.recipe(tmp_path, "strategy=auto", alone)).recipe.strategy.name == "probe-then-tune"
+    with pytest.raises(RecipeError, match="no pairs in a batch of one"):
+        prepare(stage.recipe(tmp_path, "strategy={name: contrastive}", alone))
+
+
+def test_the_rate_of_what_is_chosen_is_found(stage: Stage, tmp_path: Path) -> None:
+    found = find_rate(stage.recipe(tmp_path, "strategy=auto"), steps=30)
+    assert found.strategy == "contrastive"
+    assert [option.default for option in found.options] == [1e-4]

@@ -78,6 +78,7 @@ class _Trial:
             fewest=training.epochs or min(_FEWEST, epochs),
             an_epoch=-(-count // training.batch_size),
             fitted=self._fitted,
+            pairs=values is not None and training.batch_size > 1 and int(np.bincount(values).max()) > 1,
             probe=self._probe,
             blocks=lambda: len(self._opened.anatomy.blocks),
             seconds=self._seconds,
@@ -149,12 +150,12 @@ class _Trial:
         features = output_features(subject, rows.encoded, self._recipe, self._poll)
         width = answers.width
         scores = evaluation.probe_unseen(answers.kind, features, target, fold, seed=seed, classes=width)
-        metric = evaluation.find_metric(self._recipe.evaluation.primary or task.primary, answers.kind)
+        metric = "r2" if answers.kind == "numbers" else "accuracy"
         value, without = (
-            evaluation.measure([metric.name], target, said)[metric.name]
+            evaluation.measure([metric], target, said)[metric]
             for said in (scores, evaluation.majority(answers.kind, target, len(target), width))
         )
-        return Probe(metric.name, len(target), value, without, metric.higher_is_better)
+        return Probe(metric, len(target), value, without)
 
     def _seconds(self) -> float:
         """Of an epoch in which all trains, as the second of two passes over a batch took.

@@ -234,7 +234,8 @@ def _rate(prepared: Prepared, signs: Signs) -> str:
 
 def _uneven(prepared: Prepared) -> bool:
     """Whether classes are of unequal size and nothing makes up for it."""
-    if getattr(prepared.task.targets, "class_weights", None) != "none":
+    by_loss = any(phase.objective == "task" for phase in prepared.phases)
+    if not by_loss or getattr(prepared.task.targets, "class_weights", None) != "none":
         return False
     counts = np.bincount(prepared.task.targets.tensor(prepared.rows.values, prepared.answers).numpy())
     return bool(counts.max() > _UNEVEN * max(1, counts.min()))

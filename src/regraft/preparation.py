@@ -349,9 +349,15 @@ def _told_of_few_rows(test: int, *, shares: bool) -> Iterator[str]:
 
 def _told_of_the_fit(chosen: Sequence[Phase], rows: int) -> Iterator[str]:
     if any(phase.objective == "nearest" for phase in chosen):
-        yield f"nothing trains: the last layer keeps {rows} training rows, and answers as those nearest to an input do"
+        yield (
+            f"nothing trains: the last layer keeps {rows} training rows, and answers as those nearest to an input do; "
+            "the loss of the task, with its weights, only scores"
+        )
     elif all(phase.objective != "task" for phase in chosen):
-        yield "the last layer is fitted (logistic or ridge regression): the loss of the task scores, and trains nothing"
+        yield (
+            "the last layer is fitted (logistic or ridge regression): the loss of the task, with its weights, scores "
+            "and trains nothing"
+        )
 
 
 def _told_of_what_was_kept(model: Pretrained) -> Iterator[str]:

@@ -14,7 +14,7 @@ def test_the_rate_is_said_as_the_recipe_takes_it(command, place):
     answer = command(*words(place, "strategy=linear-probe"))
     assert answer.code == 0
     assert "falls fastest" in answer.out
-    assert "Write into the recipe:\nstrategy:\n  learning_rate: " in answer.out
+    assert "Write into the recipe:\nstrategy:\n  name: linear-probe\n  learning_rate: " in answer.out
     assert "learning_rate by default: 0.001, " in answer.out
     assert "(that of AdamW by default (Loshchilov and Hutter, 2019)" in answer.out
 

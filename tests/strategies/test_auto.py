@@ -9,7 +9,7 @@ import pytest
 from regraft.recipe import StrategyOptions
 from regraft.strategies import Choice, Probe, Signs, make_strategy
 
-PROBE = Probe("accuracy", 512, 0.7, 0.5, higher_is_better=True)
+PROBE = Probe("accuracy", 512, 0.7, 0.5)
 SIGNS = Signs(
     kind="classes",
     rows=64,
@@ -18,12 +18,13 @@ SIGNS = Signs(
     fewest=3,
     an_epoch=4,
     fitted=True,
+    pairs=True,
     probe=lambda: PROBE,
     blocks=lambda: 6,
     seconds=lambda: 2.0,
 )
-NUMBERS = replace(SIGNS, kind="numbers", rarest=64)
-BOXES = replace(SIGNS, kind="boxes", rarest=64, fitted=False)
+NUMBERS = replace(SIGNS, kind="numbers", rarest=64, pairs=False)
+BOXES = replace(SIGNS, kind="boxes", rarest=64, fitted=False, pairs=False)
 
 
 def _choice(signs: Signs, minutes: float | None = None) -> Choice:

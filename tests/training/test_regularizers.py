@@ -297,6 +297,7 @@ def test_reinit_leaves_a_model_alone_that_shares_its_weights(stage: Stage, tmp_p
         (["strategy=linear-probe", "training.regularization.l2_sp=1"], "nothing that is pretrained trains"),
         (["strategy=linear-probe", "training.regularization.mixout=0.5"], "nothing that is pretrained trains"),
         (["strategy=lora", "training.interpolate=0.5"], "nothing that is pretrained trains"),
+        (["strategy=logistic", "training.ema=0.9"], "training.ema = 0.9, and no step is taken"),
         (["strategy=linear-probe", "training.regularization.reinit=1"], "would stay noise"),
         (["strategy.freeze=blocks[-1]", "training.regularization.reinit=1"], "would stay noise"),
         (["training.regularization.reinit=9"], "reinit = 9"),

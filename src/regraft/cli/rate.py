@@ -74,6 +74,7 @@ def _verdict(found: RateFinding) -> Iterator[str]:
         return
     yield "Write into the recipe:"
     yield "strategy:"
+    yield f"  name: {found.strategy}"
     yield from (f"  {option.name}: {option.suggested:g}" for option in found.options)
     yield ""
 

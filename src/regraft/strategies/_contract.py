@@ -55,7 +55,8 @@ class Signs:
 
     ``kind`` is that of the answers (see ``evaluation.metrics``). ``rows`` are those to learn from, ``rarest`` those of
     the rarest class (of other answers, all); so many ``epochs`` they get, not below the ``fewest``, of so many steps
-    ``an_epoch``. ``fitted``: whether a last layer can be fitted to the answers. The rest is found out only if asked: a
+    ``an_epoch``. ``fitted``: whether a last layer can be fitted to the answers, ``pairs``: whether examples of
+    one class can meet in a batch. The rest is found out only if asked: a
     ``probe`` of some rows (None where no two may be parted), how many ``blocks`` the model has, and the ``seconds`` of
     an epoch in which all of it trains.
     """
@@ -67,6 +68,7 @@ class Signs:
     fewest: int
     an_epoch: int
     fitted: bool
+    pairs: bool
     probe: Callable[[], Probe | None]
     blocks: Callable[[], int]
     seconds: Callable[[], float]
@@ -74,13 +76,14 @@ class Signs:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a layer fitted to frozen features is worth on so many rows in cross-validation, and what no features are."""
+    """What a layer fitted to frozen features is worth on so many rows in cross-validation, and what no features are: of
+    a metric of which more is better, and 1 is all.
+    """
 
     metric: str
     rows: int
     value: float
     without: float
-    higher_is_better: bool
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class _Wish:
 
 def _wishes(signs: Signs) -> Iterator[_Wish]:
     """From the best, where time does not count, to the quickest."""
-    pairs = signs.fitted and signs.kind == "classes"
+    pairs = signs.fitted and signs.pairs
     if pairs:
         yield _Wish("contrastive", {}, "by all their pairs it learns which examples are of one class", 1.0, pairs=True)
     elif signs.fitted:
@@ -110,4 +110,4 @@ def _solved(probe: Probe) -> bool:
     of the errors that are made without looking, no more than a tenth may be left.
     """
     left, without = 1 - probe.value, 1 - probe.without
-    return probe.higher_is_better and probe.rows >= _SURE and left <= min(1 - _SOLVED, without / 10)
+    return probe.rows >= _SURE and left <= min(1 - _SOLVED, without / 10)

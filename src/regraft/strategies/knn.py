@@ -36,7 +36,7 @@ class Knn(Strategy):
     learning_rate: ClassVar[float] = 0.0  # type: ignore[misc]  # nothing is learned in steps
 
     k: Annotated[int, Field(ge=1)] | None = None
-    temperature: Annotated[float, Field(gt=0, le=1)] = 0.07
+    temperature: Annotated[float, Field(ge=1e-4, le=1)] = 0.07
 
     def graft(self, model: Pretrained, *, seed: int, rows: int) -> Pretrained:  # noqa: ARG002
         if self.k is not None and self.k > rows:

@@ -192,6 +192,7 @@ def check_space(options: SweepOptions, recipe: Recipe) -> None:
     Raises:
         RecipeError: naming the key, and the nearest that exists.
     """
+    _require_named(recipe.strategy)
     known = list(_known(options, recipe))
     for key in options.space:
         root = key.split(".", 1)[0]
@@ -204,12 +205,16 @@ def check_space(options: SweepOptions, recipe: Recipe) -> None:
             raise unknown_key(key, known, "sweep.space")
     for point in points_at_the_ends(options.space, recipe):
         made = recipe_at(recipe, point)
-        if make_strategy(made.strategy).chooses:
-            raise RecipeError(
-                f"strategy {made.strategy.name} chooses one itself, and a sweep compares those that are named",
-                fix="name them: strategy.name: [contrastive, full]",
-            )
+        _require_named(made.strategy)
         make_task(made.task)
+
+
+def _require_named(options: StrategyOptions) -> None:
+    if make_strategy(options).chooses:
+        raise RecipeError(
+            f"strategy {options.name} chooses one itself, and a sweep compares those that are named",
+            fix="name one, and others in the space: strategy.name: [contrastive, full]",
+        )
 
 
 def points_at_the_ends(space: Mapping[str, RangeOptions | list[Any]], recipe: Recipe) -> Iterator[Point]:

@@ -42,6 +42,12 @@ def require_fitting(
         "regularization.mixout": (asked.mixout, bool(mixable(model, anatomy, phases))),
         "interpolate": (options.interpolate, bool(pretrained)),
     }
+    if options.ema is not None and all(phase.fitted for phase in phases):
+        raise RecipeError(f"training.ema = {options.ema}, and no step is taken", fix="leave it out")
+    if options.batch_size == 1 and any(phase.objective == "contrastive" for phase in phases):
+        raise RecipeError(
+            "training.batch_size = 1, and there are no pairs in a batch of one example", fix="set it to 16 or more"
+        )
     for name, (value, found) in acts.items():
         if value is not None and not found:
             raise RecipeError(
