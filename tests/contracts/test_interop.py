@@ -97,8 +97,9 @@ def _written(tuned: Tuned) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
 def test_plain_transformers_gives_the_same_bits(cell: Cell, opened: dict[Cell, dict[str, Any]]) -> None:
     assert opened[cell]["shapes"]
     # With one output torch multiplies by a vector, and rounds by how that lies in memory: a mapped file is not aligned.
+    # The terms of a fitted layer may be larger than their sum.
     one_output = len(opened[cell]["labels"]) == 1 and cell.head == "own" and not cell.writes
-    assert opened[cell]["apart"] <= (1e-6 if one_output else 0)
+    assert opened[cell]["apart"] <= (1e-5 if one_output else 0)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
