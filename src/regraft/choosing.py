@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from regraft import evaluation
 from regraft.data import Example, Splits
@@ -69,16 +68,16 @@ class _Trial:
         """What a strategy goes by."""
         kind, count, training = self._answers.kind, len(self._examples), self._recipe.training
         epochs = training.epochs or default_epochs(count, training.batch_size)
-        values = self._values(self._examples) if kind == "classes" else None
+        values = [self._task.targets.value(each, self._answers) for each in self._examples] if kind == "classes" else []
         return Signs(
             kind=kind,
             rows=count,
-            rarest=count if values is None else int(np.bincount(values, minlength=self._answers.width).min()),
+            rarest=int(np.bincount(values, minlength=self._answers.width).min()) if values else count,
             epochs=epochs,
             fewest=training.epochs or min(_FEWEST, epochs),
             an_epoch=-(-count // training.batch_size),
             fitted=self._fitted,
-            pairs=values is not None and training.batch_size > 1 and int(np.bincount(values).max()) > 1,
+            pairs=bool(values) and training.batch_size > 1 and int(np.bincount(values).max()) > 1,
             probe=self._probe,
             blocks=lambda: len(self._opened.anatomy.blocks),
             seconds=self._seconds,
@@ -133,9 +132,6 @@ class _Trial:
     def _rows(self, count: int) -> Rows:
         """The first few, in the order that the seed draws."""
         return make_rows(self._examples[:count], self._task, self._answers, self._opened)
-
-    def _values(self, examples: Sequence[Example]) -> NDArray[Any]:
-        return np.asarray([self._task.targets.value(each, self._answers) for each in examples])
 
     def _probe(self) -> Probe | None:
         """A linear probe of at most ``_PROBED`` rows, judged in folds; None where no two of them may be parted."""

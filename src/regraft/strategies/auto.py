@@ -38,14 +38,13 @@ class Auto(Strategy):
             return next(_wishes(signs)).taken(signs, signs.epochs, seen)
         affordable = self.minutes * 60 / signs.seconds()  # epochs in which all trains
         limit = f"{self.minutes:g} minute{'' if self.minutes == 1 else 's'}"
-        wish = None
-        for wish in _wishes(signs):
+        wishes = [*_wishes(signs)]
+        for wish in wishes:
             epochs = min(signs.epochs, int(affordable / wish.cost)) if wish.cost else signs.epochs
             if epochs >= signs.fewest:
                 told = f" within {limit}" if wish.cost else f", as {limit} leave no time for steps"
                 return wish.taken(signs, epochs, seen, limit=told)
-        assert wish is not None
-        return wish.taken(signs, signs.fewest, seen, limit=f", though not within {limit}: nothing is quicker")
+        return wishes[-1].taken(signs, signs.fewest, seen, limit=f", though not within {limit}: nothing is quicker")
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:  # noqa: ARG002
         raise AssertionError("chosen before")
@@ -94,13 +93,12 @@ def _wishes(signs: Signs) -> Iterator[_Wish]:
 
 def _seen(signs: Signs, probe: Probe | None) -> str:
     """What was looked at, in a sentence."""
-    if probe is None:
-        return (
-            f"There are {signs.rows:,} rows to learn from, and no single answer that a last layer could be fitted to."
-        )
     rarest = f", {signs.rarest:,} of the rarest class" if signs.kind == "classes" else ""
+    rows = f"There are {signs.rows:,} rows to learn from{rarest}"
+    if probe is None:
+        return f"{rows}."
     return (
-        f"There are {signs.rows:,} rows to learn from{rarest}, and of the untouched model a linear probe has a "
+        f"{rows}, and of the untouched model a linear probe has a "
         f"cross-validated {probe.metric.replace('_', ' ')} of {probe.value:.3f} ({probe.without:.3f} without looking)."
     )
 
