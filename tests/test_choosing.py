@@ -16,10 +16,12 @@ from regraft.report import write_report
 from regraft.run import Run
 from regraft.sweeping import SweepOptions
 from regraft.sweeping.space import check_space
+from regraft.tasks import NAMES
 from regraft.testing import WORDS, tiny_model, toy_table
 from regraft.tuning import resume, tune, tune_events
 from tests.training.stage import Stage, assert_same_result, make_stage, result_of
 
+_GOOD, _BAD = WORDS[:5], WORDS[5:10]
 AUTO = ("strategy={name: auto}", "training={precision: fp32, epochs: 2}")
 
 
@@ -136,3 +138,22 @@ def test_the_rate_of_what_is_chosen_is_found(stage: Stage, tmp_path: Path) -> No
     found = find_rate(stage.recipe(tmp_path, "strategy=auto"), steps=30)
     assert found.strategy == "contrastive"
     assert [option.default for option in found.options] == [1e-4]
+
+
+def _with_names(folder: Path, good: str, bad: str) -> Path:
+    """The toy table with other names for its classes, which a tiny model knows as words of such rows."""
+    table = toy_table(folder / "toy.csv", rows=60)
+    renamed = table.read_text(encoding="utf-8").replace(",good\n", f",{good}\n").replace(",bad\n", f",{bad}\n")
+    (folder / "named.csv").write_text(renamed, encoding="utf-8")
+    return folder / "named.csv"
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_names_are_learned_from_where_rows_are_like_them(stage: Stage, tmp_path: Path, swapped: bool) -> None:
+    """Even an untrained model, being the mean of its words, finds rows alike that share words with a name."""
+    good, bad = " ".join(_GOOD), " ".join(_BAD)
+    table = _with_names(tmp_path, *((bad, good) if swapped else (good, bad)))
+    prepared = prepare(stage.recipe(tmp_path, "strategy=auto", f"data.train={table}"))
+    stated = [example for example in prepared.splits.train if example.file == NAMES]
+    assert len(stated) == (0 if swapped else 16)
+    assert (prepared.recipe.task.own()["templates"] is True) != swapped

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from regraft import evaluation
 from regraft.data import Example, Splits
@@ -21,7 +22,7 @@ from regraft.pretrained import Pretrained
 from regraft.probing import folds, output_features
 from regraft.recipe import Recipe, RegularizationOptions, StrategyOptions
 from regraft.sources import default_epochs, make_rows, open_model, usual_head
-from regraft.strategies import Probe, Signs, has_readout, make_strategy, strategy_class
+from regraft.strategies import Names, Probe, Signs, has_readout, make_strategy, strategy_class
 from regraft.tasks import Answers, Task
 from regraft.training import Device, Poll, Rows, choose_device
 
@@ -30,8 +31,11 @@ _FEWEST = 3  # epochs that a limit of time leaves
 _PLAIN, _FITTED = StrategyOptions(), StrategyOptions(name="logistic")  # for the head that such a strategy takes
 
 
-def chosen(recipe: Recipe, task: Task, splits: Splits, answers: Answers, *, poll: Poll) -> tuple[Recipe, str | None]:
-    """The recipe with a strategy that says what trains, and why it was taken; None where the recipe itself says it.
+def chosen(
+    recipe: Recipe, task: Task, splits: Splits, answers: Answers, *, poll: Poll
+) -> tuple[Recipe, Task, str | None]:
+    """The recipe with a strategy that says what trains, the task, and why this was taken; None where the recipe itself
+    says it.
 
     What is asked for beside the options of the strategy stays: patterns, epochs, head.
 
@@ -40,7 +44,7 @@ def chosen(recipe: Recipe, task: Task, splits: Splits, answers: Answers, *, poll
     """
     strategy = make_strategy(recipe.strategy)
     if not strategy.chooses:
-        return recipe, None
+        return recipe, task, None
     if recipe.model.bits is not None:
         raise RecipeError(
             f"strategy {recipe.strategy.name} takes none that goes with model.bits = {recipe.model.bits}",
@@ -54,7 +58,7 @@ def chosen(recipe: Recipe, task: Task, splits: Splits, answers: Answers, *, poll
         "training": recipe.training.model_copy(update={"epochs": recipe.training.epochs or choice.epochs}),
         "model": recipe.model.model_copy(update={"head": trial.head}),
     }
-    return recipe.model_copy(update=taken), choice.reason
+    return recipe.model_copy(update=taken), trial.by_name if choice.names and trial.by_name else task, choice.reason
 
 
 class _Trial:
@@ -79,6 +83,7 @@ class _Trial:
             fitted=self._fitted,
             pairs=bool(values) and training.batch_size > 1 and int(np.bincount(values).max()) > 1,
             probe=self._probe,
+            names=self._names,
             blocks=lambda: len(self._opened.anatomy.blocks),
             seconds=self._seconds,
         )
@@ -135,15 +140,14 @@ class _Trial:
 
     def _probe(self) -> Probe | None:
         """A linear probe of at most ``_PROBED`` rows, judged in folds; None where no two of them may be parted."""
-        opened, task, answers, seed = self._opened, self._task, self._answers, self._recipe.seed
-        subject = Subject(opened.model, opened.anatomy, task.inputs, opened.processor, self._device)
+        answers, seed = self._answers, self._recipe.seed
         rows = self._rows(_PROBED)
         target = np.asarray(rows.values)
         try:
             fold = folds(rows.examples, target, seed)
         except DataError:
             return None
-        features = output_features(subject, rows.encoded, self._recipe, self._poll)
+        features = self._features(rows)
         width = answers.width
         scores = evaluation.probe_unseen(answers.kind, features, target, fold, seed=seed, classes=width)
         metric = "r2" if answers.kind == "numbers" else "accuracy"
@@ -152,6 +156,34 @@ class _Trial:
             for said in (scores, evaluation.majority(answers.kind, target, len(target), width))
         )
         return Probe(metric, len(target), value, without)
+
+    @cached_property
+    def by_name(self) -> Task | None:
+        """The task as it also learns from the names of the classes; None where that is no question."""
+        return self._task.by_name(self._answers, self._examples)
+
+    def _names(self) -> Names | None:
+        """What the names tell of at most ``_PROBED`` rows: how much more alike to its sentences than to the others'."""
+        if self.by_name is None:
+            return None
+        stated = self.by_name.stated(self._answers, self._examples)
+        rows, named = self._rows(_PROBED), make_rows(stated, self._task, self._answers, self._opened)
+        given, said = (self._directions(each) for each in (rows, named))
+        classes = range(self._answers.width)
+        alike = given @ np.stack([said[np.asarray(named.values) == place].mean(axis=0) for place in classes]).T
+        alike -= alike.mean(axis=1, keepdims=True)
+        auc = evaluation.measure(["auc"], np.asarray(rows.values), alike)["auc"]
+        return None if auc is None or np.isnan(auc) else Names(auc, len(stated))
+
+    def _directions(self, rows: Rows) -> NDArray[np.float32]:
+        """The features of rows, [n, f], each of length 1."""
+        features = self._features(rows)
+        return np.asarray(features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12))
+
+    def _features(self, rows: Rows) -> NDArray[np.float32]:
+        opened = self._opened
+        subject = Subject(opened.model, opened.anatomy, self._task.inputs, opened.processor, self._device)
+        return output_features(subject, rows.encoded, self._recipe, self._poll)
 
     def _seconds(self) -> float:
         """Of an epoch in which all trains, as the second of two passes over a batch took.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from regraft import evaluation, pretrained
 from regraft.choosing import chosen
-from regraft.data import Splits
+from regraft.data import Example, Splits
 from regraft.data.table import read_header
 from regraft.device import keep_freed_memory, require_memory
 from regraft.errors import RecipeError
@@ -25,7 +25,7 @@ from regraft.pretrained import Pretrained
 from regraft.recipe import AugmentationOptions, Recipe, StrategyOptions, TaskOptions
 from regraft.sources import asked_augmentation, default_epochs, make_rows, model_options, open_model, read_data
 from regraft.strategies import Phase, Strategy, make_strategy, phases, require_kind
-from regraft.tasks import Answers, Loss, Plain, Task, make_task
+from regraft.tasks import NAMES, Answers, Loss, Plain, Task, make_task
 from regraft.training import (
     Device,
     Fit,
@@ -80,7 +80,8 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
     glimpse = pretrained.Glimpse(model_options(recipe, task))
     task = task.settled(lambda: read_header(recipe.data.train, recipe.data), recipe.data.columns, glimpse)
     splits, answers = read_data(recipe, task)
-    recipe, choice = chosen(recipe, task, splits, answers, poll=poll)
+    recipe, task, choice = chosen(recipe, task, splits, answers, poll=poll)
+    splits = replace(splits, train=[*splits.train, *task.stated(answers, splits.train)])
     require_kind(recipe.strategy, answers.kind)
     primary = _primary(recipe, task, answers)
     poll()
@@ -322,6 +323,7 @@ def _plan(
         notes=[
             *task.inputs.remarks(rows.encoded, model.processor, model.config),
             *task.targets.remarks(rows.values, rows.encoded),
+            *_told_of_names([example for example in splits.train if example.file == NAMES]),
             *_told_of_few_rows(len(splits.test), shares=task.targets.stratified),
             *model.notes,
             *_told_of_the_fit(chosen, len(rows.examples)),
@@ -345,6 +347,14 @@ def _told_of_few_rows(test: int, *, shares: bool) -> Iterator[str]:
         return
     wide = f", about ±{1.96 * (0.9 * 0.1 / test) ** 0.5:.2f} around an accuracy of 0.9" if shares else ""
     yield f"only {test} row{'s' if test > 1 else ''} to score on: intervals will be wide{wide}"
+
+
+def _told_of_names(stated: Sequence[Example]) -> Iterator[str]:
+    if stated:
+        yield (
+            f"{len(stated)} of the training rows are of no table: they say what the classes are called, as in "
+            f"{stated[0].inputs['text']!r} (task.templates)"
+        )
 
 
 def _told_of_the_fit(chosen: Sequence[Phase], rows: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from regraft.recipe import StrategyOptions
-from regraft.strategies import Choice, Probe, Signs, make_strategy
+from regraft.strategies import Choice, Names, Probe, Signs, make_strategy
 
 PROBE = Probe("accuracy", 512, 0.7, 0.5)
 SIGNS = Signs(
@@ -20,6 +20,7 @@ SIGNS = Signs(
     fitted=True,
     pairs=True,
     probe=lambda: PROBE,
+    names=lambda: None,
     blocks=lambda: 6,
     seconds=lambda: 2.0,
 )
@@ -102,3 +103,22 @@ def test_the_reason_is_two_sentences_with_what_was_seen() -> None:
     assert "0.700" in reason
     assert [each for each in reason.split(". ") if each[0].isupper()] == reason.split(". ")
     assert len(reason.split(". ")) == 2
+
+
+def test_names_that_fit_the_rows_are_learned_from() -> None:
+    choice = _choice(replace(SIGNS, names=lambda: Names(0.72, 16)))
+    assert choice.names
+    assert "16 more say the names of the classes" in choice.reason
+    assert "0.720" in choice.reason
+
+
+def test_names_that_say_nothing_or_the_contrary_are_left_out() -> None:
+    for auc in (0.5, 0.3):
+        choice = _choice(replace(SIGNS, names=lambda said=auc: Names(said, 16)))
+        assert not choice.names
+        assert "names" not in choice.reason
+
+
+def test_the_time_that_rows_of_names_take_counts() -> None:
+    as_many = replace(SIGNS, names=lambda: Names(0.7, SIGNS.rows))
+    assert _choice(as_many, 0.5).epochs == 7

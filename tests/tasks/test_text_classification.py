@@ -13,7 +13,7 @@ from torch.nn import functional
 from regraft.data.example import Example
 from regraft.errors import DataError, RecipeError
 from regraft.recipe import TaskOptions
-from regraft.tasks import Answers, Loss, make_task
+from regraft.tasks import NAMES, Answers, Loss, make_task
 from regraft.tasks._classes import ClassTargets, parse_label
 
 
@@ -269,3 +269,56 @@ def test_a_label_without_rows_does_not_break_the_weights() -> None:
     loss = _loss(CLASSES, [0, 0, 1], class_weights="balanced")
     found = loss.function({"logits": torch.zeros(3, 3)}, torch.tensor([0, 0, 1]))
     assert float(found.mean()) == pytest.approx(math.log(3), abs=1e-6)
+
+
+def _stated(names: tuple[str, ...], templates: Any, kind: Any = "classes") -> list[Example]:
+    task = make_task(TaskOptions(name="text-classification", templates=templates))
+    return task.stated(Answers(kind, names), _examples("good"))
+
+
+def test_a_template_says_each_name_in_a_row_of_its_class() -> None:
+    found = _stated(("good", "very_bad"), ["It is {}.", "{}!"])
+    said = [(each.inputs["text"], each.target) for each in found]
+    assert said == [
+        ("It is good.", "good"),
+        ("It is very bad.", "very_bad"),
+        ("good!", "good"),
+        ("very bad!", "very_bad"),
+    ]
+    assert [(each.file, each.row) for each in found] == [(NAMES, row) for row in (1, 2, 3, 4)]
+    assert len({each.id for each in found}) == 4
+
+
+@pytest.mark.parametrize("templates", [None, False, []])
+def test_without_templates_no_row_is_added(templates: Any) -> None:
+    assert _stated(("good", "bad"), templates) == []
+
+
+@pytest.mark.parametrize(("name", "said"), [("good", "The label is good."), ("正面", "标签是正面。")])
+def test_usual_templates_are_in_the_language_of_the_names(name: str, said: str) -> None:
+    found = _stated((name, "x"), True)
+    assert len(found) == 16
+    assert said in [each.inputs["text"] for each in found]
+
+
+def test_a_template_without_a_place_for_the_name_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"task\.templates"):
+        _stated(("good", "bad"), ["It is good."])
+
+
+def test_names_of_several_labels_and_of_pairs_of_texts_are_refused() -> None:
+    with pytest.raises(RecipeError, match="rows carry several labels"):
+        _stated(("good", "bad"), True, kind="labels")
+    task = make_task(TaskOptions(name="text-classification", templates=True))
+    pair = Example("1", {"text": "a", "text_pair": "b"}, "same", None, "t.csv", 2)
+    with pytest.raises(RecipeError, match="texts come in pairs"):
+        task.stated(Answers("classes", ("same", "other")), [pair])
+
+
+def test_whether_names_are_learned_from_is_a_question_only_where_nothing_was_asked() -> None:
+    answers, rows = Answers("classes", ("good", "bad")), _examples("good", "bad")
+    open_ = make_task(TaskOptions(name="text-classification")).by_name(answers, rows)
+    assert open_ is not None
+    assert len(open_.stated(answers, rows)) == 16
+    for said in (True, False, ["{}"]):
+        assert make_task(TaskOptions(name="text-classification", templates=said)).by_name(answers, rows) is None

@@ -9,12 +9,13 @@ from regraft import extensions
 from regraft.errors import RecipeError
 from regraft.pretrained.anatomy import Anatomy
 from regraft.recipe import StrategyOptions
-from regraft.strategies._contract import Choice, Group, Phase, Probe, Signs, Strategy
+from regraft.strategies._contract import Choice, Group, Names, Phase, Probe, Signs, Strategy
 from regraft.strategies._readout import has_readout
 
 __all__ = [
     "Choice",
     "Group",
+    "Names",
     "Phase",
     "Probe",
     "Signs",

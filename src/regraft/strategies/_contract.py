@@ -57,7 +57,8 @@ class Signs:
     the rarest class (of other answers, all); so many ``epochs`` they get, not below the ``fewest``, of so many steps
     ``an_epoch``. ``fitted``: whether a last layer can be fitted to the answers, ``pairs``: whether examples of one
     class can meet in a batch. The rest is found out only if asked: a ``probe`` of some rows (None where no two may be
-    parted), how many ``blocks`` the model has, and the ``seconds`` of an epoch in which all of it trains.
+    parted), what the ``names`` of the classes tell (None where they cannot be learned from, or where the recipe says
+    whether they are), how many ``blocks`` the model has, and the ``seconds`` of an epoch in which all of it trains.
     """
 
     kind: str
@@ -69,6 +70,7 @@ class Signs:
     fitted: bool
     pairs: bool
     probe: Callable[[], Probe | None]
+    names: Callable[[], Names | None]
     blocks: Callable[[], int]
     seconds: Callable[[], float]
 
@@ -86,13 +88,27 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Names:
+    """How well the untouched model orders rows by the names of their classes alone, as an AUC (0.5 is chance; of more
+    than two classes the mean of each against the rest), and how many ``rows`` would say these names.
+    """
+
+    auc: float
+    rows: int
+
+
+@dataclass(frozen=True)
 class Choice:
-    """A strategy's name and options, the epochs that it gets, and why, in sentences."""
+    """A strategy's name and options, the epochs that it gets, and why, in sentences.
+
+    ``names``: whether what the classes are called is learned from too.
+    """
 
     strategy: str
     options: Mapping[str, Any]
     epochs: int
     reason: str
+    names: bool = False
 
 
 class Strategy(ABC):

@@ -9,9 +9,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from regraft.pretrained.anatomy import Anatomy
-from regraft.strategies._contract import Choice, Phase, Probe, Signs, Strategy
+from regraft.strategies._contract import Choice, Names, Phase, Probe, Signs, Strategy
 
 _BRIEF, _FAST, _USUAL = 200, 2e-4, 1e-4  # steps below which pairs of examples are learned from at the faster rate
+_CHANCE = 0.5  # the AUC of names that say nothing
 _SOLVED, _SURE = 0.995, 200  # of accuracy, R² and the like on so many rows: nothing is left to be tuned
 
 
@@ -30,21 +31,27 @@ class Auto(Strategy):
 
     def choice(self, signs: Signs) -> Choice:
         probe = signs.probe() if signs.fitted else None
-        seen = _seen(signs, probe)
+        names = _fitting(signs)
+        seen = _seen(signs, probe, names)
         if probe is not None and _solved(probe):
             told = f"{seen} Nothing is left to be tuned: only the last layer is fitted."
-            return Choice("logistic", {}, signs.epochs, told)
+            return Choice("logistic", {}, signs.epochs, told, names is not None)
         if self.minutes is None:
-            return next(_wishes(signs)).taken(signs, signs.epochs, seen)
-        affordable = self.minutes * 60 / signs.seconds()  # epochs in which all trains
+            return next(_wishes(signs)).taken(signs, signs.epochs, seen, names)
+        more = 0 if names is None else names.rows
+        affordable = (
+            self.minutes * 60 / signs.seconds() * signs.rows / (signs.rows + more)
+        )  # epochs in which all trains
         limit = f"{self.minutes:g} minute{'' if self.minutes == 1 else 's'}"
         wishes = [*_wishes(signs)]
         for wish in wishes:
             epochs = min(signs.epochs, int(affordable / wish.cost)) if wish.cost else signs.epochs
             if epochs >= signs.fewest:
                 told = f" within {limit}" if wish.cost else f", as {limit} leave no time for steps"
-                return wish.taken(signs, epochs, seen, limit=told)
-        return wishes[-1].taken(signs, signs.fewest, seen, limit=f", though not within {limit}: nothing is quicker")
+                return wish.taken(signs, epochs, seen, names, limit=told)
+        return wishes[-1].taken(
+            signs, signs.fewest, seen, names, limit=f", though not within {limit}: nothing is quicker"
+        )
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:  # noqa: ARG002
         raise AssertionError("chosen before")
@@ -63,11 +70,12 @@ class _Wish:
     cost: float
     pairs: bool = False
 
-    def taken(self, signs: Signs, epochs: int, seen: str, *, limit: str = "") -> Choice:
+    def taken(self, signs: Signs, epochs: int, seen: str, names: Names | None, *, limit: str = "") -> Choice:
         brief = epochs * signs.an_epoch < _BRIEF
         options = {**self.options, **({"learning_rate": _FAST if brief else _USUAL} if self.pairs else {})}
         many = f" in {epochs} epoch{'s' if epochs > 1 else ''}" if self.cost else ""
-        return Choice(self.strategy, options, epochs, f"{seen} So {self.strategy}: {self.does}{many}{limit}.")
+        told = f"{seen} So {self.strategy}: {self.does}{many}{limit}."
+        return Choice(self.strategy, options, epochs, told, names is not None)
 
 
 def _wishes(signs: Signs) -> Iterator[_Wish]:
@@ -91,14 +99,25 @@ def _wishes(signs: Signs) -> Iterator[_Wish]:
         yield _Wish("top-layers", {"n": 1}, "its last block learns, and what lies above it", 1 / blocks)
 
 
-def _seen(signs: Signs, probe: Probe | None) -> str:
+def _fitting(signs: Signs) -> Names | None:
+    """The names of the classes, where they fit the rows better than chance would: they are then learned from too."""
+    names = signs.names() if signs.fitted else None
+    return names if names is not None and names.auc > _CHANCE else None
+
+
+def _seen(signs: Signs, probe: Probe | None, names: Names | None) -> str:
     """What was looked at, in a sentence."""
     rarest = f", {signs.rarest:,} of the rarest class" if signs.kind == "classes" else ""
     rows = f"There are {signs.rows:,} rows to learn from{rarest}"
+    named = (
+        ""
+        if names is None
+        else f", and {names.rows} more say the names of the classes (alone an AUC of {names.auc:.3f})"
+    )
     if probe is None:
-        return f"{rows}."
+        return f"{rows}{named}."
     return (
-        f"{rows}, and of the untouched model a linear probe has a "
+        f"{rows}{named}; of the untouched model a linear probe has a "
         f"cross-validated {probe.metric.replace('_', ' ')} of {probe.value:.3f} ({probe.without:.3f} without looking)."
     )
 

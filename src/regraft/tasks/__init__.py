@@ -5,9 +5,11 @@ from __future__ import annotations
 from regraft import extensions
 from regraft.recipe import TaskOptions
 from regraft.tasks._contract import Answers, Batch, Encoded, Inputs, Kind, Loss, Plain, Targets, Task
+from regraft.tasks._names import FILE as NAMES
 from regraft.tasks._writing import WritingTask
 
 __all__ = [
+    "NAMES",
     "Answers",
     "Batch",
     "Encoded",

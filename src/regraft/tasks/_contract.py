@@ -273,6 +273,18 @@ class Task(ABC):
         """The answer to an input, from those to its parts."""
         return answers[0]
 
+    def stated(self, answers: Answers, examples: Sequence[Example]) -> list[Example]:  # noqa: ARG002
+        """Examples to learn from beside those of the table, which the options ask for and the answers allow.
+
+        Raises:
+            RecipeError: they are asked for, and there can be none.
+        """
+        return []
+
+    def by_name(self, answers: Answers, examples: Sequence[Example]) -> Task | None:  # noqa: ARG002
+        """The task as it also learns from what its classes are called; None where it cannot, or its options decide."""
+        return None
+
     def unfit(self, examples: Sequence[Example], answers: Answers) -> list[BadRow]:
         """The examples that cannot be learned from, or whose target is not among the answers."""
         return self.targets.unfit(examples, answers)
