@@ -137,7 +137,7 @@ def test_a_batch_of_one_has_no_pairs(stage: Stage, tmp_path: Path) -> None:
 def test_the_rate_of_what_is_chosen_is_found(stage: Stage, tmp_path: Path) -> None:
     found = find_rate(stage.recipe(tmp_path, "strategy=auto"), steps=30)
     assert found.strategy == "contrastive"
-    assert [option.default for option in found.options] == [1e-4]
+    assert [option.default for option in found.options] == [5e-5]
 
 
 def _with_names(folder: Path, good: str, bad: str) -> Path:

@@ -41,11 +41,6 @@ def test_the_answers_and_the_head_decide(signs: Signs, name: str) -> None:
     assert (choice.strategy, choice.epochs) == (name, 20)
 
 
-def test_few_steps_are_taken_at_a_higher_rate() -> None:
-    many = replace(SIGNS, rows=512, an_epoch=32)
-    assert _choice(SIGNS).options["learning_rate"] == 2 * _choice(many).options["learning_rate"]
-
-
 @pytest.mark.parametrize(
     ("minutes", "name", "n", "epochs"),
     [

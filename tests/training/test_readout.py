@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
 from regraft import evaluation
 from regraft.errors import RecipeError
 from regraft.preparation import Prepared, prepare
 from regraft.probing import output_features
 from regraft.sources import make_rows
-from regraft.training.readout import require_plain, supervised_contrastive
+from regraft.training.readout import require_plain
 from tests.training.stage import Stage, bits, loop_of
 from tests.training.test_exact import Countdown, _broken, _whole
 
@@ -87,37 +86,6 @@ def test_pairs_that_lie_in_different_passes_count_too(stage: Stage, output: Path
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
     for name, value in models[0].items():
         torch.testing.assert_close(models[1][name], value, rtol=1e-3, atol=1e-3, msg=name)
-
-
-def test_the_loss_of_pairs_is_that_of_the_paper() -> None:
-    torch.manual_seed(0)
-    embedded, target = torch.randn(5, 3), torch.tensor([0, 0, 1, 1, 1])
-    cosines = functional.cosine_similarity(embedded[:, None], embedded[None], dim=2) / 0.5
-    expected = []
-    for i in range(5):
-        others = [a for a in range(5) if a != i]
-        whole = torch.logsumexp(cosines[i, others], 0)
-        positives = [p for p in others if target[p] == target[i]]
-        expected.append(-torch.stack([cosines[i, p] - whole for p in positives]).mean())
-    found = supervised_contrastive(0.5).function({"logits": embedded}, target)
-    torch.testing.assert_close(found, torch.stack(expected))
-
-
-def test_an_example_without_another_of_its_class_has_no_loss() -> None:
-    embedded = torch.randn(3, 4, requires_grad=True)
-    losses = supervised_contrastive(0.1).function({"logits": embedded}, torch.tensor([0, 1, 1]))
-    assert losses[0] == 0
-    alone = supervised_contrastive(0.1).function({"logits": embedded[:1]}, torch.tensor([0]))
-    (slope,) = torch.autograd.grad(alone.sum(), embedded)
-    assert torch.equal(slope, torch.zeros_like(slope))
-
-
-def test_classes_that_are_mixed_count_by_what_they_share() -> None:
-    embedded = torch.randn(4, 3)
-    hard = torch.tensor([0, 0, 1, 1])
-    rows = functional.one_hot(hard, 2).float()
-    loss = supervised_contrastive(0.1)
-    torch.testing.assert_close(loss.function({"logits": embedded}, rows), loss.function({"logits": embedded}, hard))
 
 
 def test_a_head_that_does_more_than_its_last_layer_is_refused() -> None:

@@ -28,14 +28,15 @@ class Phase:
 
     ``objective`` says what they are trained for: "task" is the loss of the task; "contrastive" is that what the last
     layer of the head is given be alike for examples of one class, and unlike for others, ``temperature`` dividing how
-    alike they are; in a phase that is "closed-form" that last layer is fitted to the training rows, without a step; in
-    one that is "nearest" it keeps them, and answers as the ``k`` nearest do (None: as many as tell them apart best).
+    alike they are (None: as that is); in a phase that is "closed-form" that last layer is fitted to the training rows,
+    without a step; in one that is "nearest" it keeps them, and answers as the ``k`` nearest do (None: as many as tell
+    them apart best).
     """
 
     epochs: int
     groups: tuple[Group, ...]
     objective: Objective = "task"
-    temperature: float = 0.1
+    temperature: float | None = None
     k: int | None = None
 
     @property

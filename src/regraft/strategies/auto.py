@@ -11,7 +11,6 @@ from pydantic import Field
 from regraft.pretrained.anatomy import Anatomy
 from regraft.strategies._contract import Choice, Names, Phase, Probe, Signs, Strategy
 
-_BRIEF, _FAST, _USUAL = 200, 2e-4, 1e-4  # steps below which pairs of examples are learned from at the faster rate
 _CHANCE = 0.5  # the AUC of names that say nothing
 _SOLVED, _SURE = 0.995, 200  # of accuracy, R² and the like on so many rows: nothing is left to be tuned
 
@@ -37,21 +36,18 @@ class Auto(Strategy):
             told = f"{seen} Nothing is left to be tuned: only the last layer is fitted."
             return Choice("logistic", {}, signs.epochs, told, names is not None)
         if self.minutes is None:
-            return next(_wishes(signs)).taken(signs, signs.epochs, seen, names)
+            return next(_wishes(signs)).taken(signs.epochs, seen, names)
         more = 0 if names is None else names.rows
-        affordable = (
-            self.minutes * 60 / signs.seconds() * signs.rows / (signs.rows + more)
-        )  # epochs in which all trains
+        affordable = self.minutes * 60 / (signs.seconds() * (1 + more / signs.rows))  # epochs in which all trains
         limit = f"{self.minutes:g} minute{'' if self.minutes == 1 else 's'}"
         wishes = [*_wishes(signs)]
         for wish in wishes:
             epochs = min(signs.epochs, int(affordable / wish.cost)) if wish.cost else signs.epochs
             if epochs >= signs.fewest:
                 told = f" within {limit}" if wish.cost else f", as {limit} leave no time for steps"
-                return wish.taken(signs, epochs, seen, names, limit=told)
-        return wishes[-1].taken(
-            signs, signs.fewest, seen, names, limit=f", though not within {limit}: nothing is quicker"
-        )
+                return wish.taken(epochs, seen, names, limit=told)
+        late = f", though not within {limit}: nothing is quicker"
+        return wishes[-1].taken(signs.fewest, seen, names, limit=late)
 
     def phases(self, anatomy: Anatomy, epochs: int) -> Iterator[Phase]:  # noqa: ARG002
         raise AssertionError("chosen before")
@@ -59,30 +55,24 @@ class Auto(Strategy):
 
 @dataclass(frozen=True)
 class _Wish:
-    """What could be taken, what it does, and what an epoch costs as a share of one in which all trains.
-
-    ``pairs``: whether it learns from pairs of examples.
-    """
+    """What could be taken, what it does, and what an epoch costs as a share of one in which all trains."""
 
     strategy: str
     options: Mapping[str, Any]
     does: str
     cost: float
-    pairs: bool = False
 
-    def taken(self, signs: Signs, epochs: int, seen: str, names: Names | None, *, limit: str = "") -> Choice:
-        brief = epochs * signs.an_epoch < _BRIEF
-        options = {**self.options, **({"learning_rate": _FAST if brief else _USUAL} if self.pairs else {})}
+    def taken(self, epochs: int, seen: str, names: Names | None, *, limit: str = "") -> Choice:
         many = f" in {epochs} epoch{'s' if epochs > 1 else ''}" if self.cost else ""
         told = f"{seen} So {self.strategy}: {self.does}{many}{limit}."
-        return Choice(self.strategy, options, epochs, told, names is not None)
+        return Choice(self.strategy, self.options, epochs, told, names is not None)
 
 
 def _wishes(signs: Signs) -> Iterator[_Wish]:
     """From the best, where time does not count, to the quickest."""
     pairs = signs.fitted and signs.pairs
     if pairs:
-        yield _Wish("contrastive", {}, "by all their pairs it learns which examples are of one class", 1.0, pairs=True)
+        yield _Wish("contrastive", {}, "by all their pairs it learns which examples are of one class", 1.0)
     elif signs.fitted:
         yield _Wish("probe-then-tune", {"probe": "fitted"}, "the last layer is fitted, then all learns", 1.0)
     else:
@@ -90,7 +80,7 @@ def _wishes(signs: Signs) -> Iterator[_Wish]:
     blocks = signs.blocks()
     upper = {"n": blocks // 2}
     if pairs and blocks > 1:
-        yield _Wish("contrastive", upper, "its upper half learns which examples are of one class", 0.5, pairs=True)
+        yield _Wish("contrastive", upper, "its upper half learns which examples are of one class", 0.5)
     elif blocks > 1:
         yield _Wish("top-layers", upper, "its upper half learns", 0.5)
     if signs.fitted:

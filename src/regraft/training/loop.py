@@ -35,8 +35,9 @@ from regraft.training.freeze import freeze_all_but, frozen_sha256, prove_frozen,
 from regraft.training.loader import steps_of
 from regraft.training.material import Event, Material, State, Verdict, total_steps
 from regraft.training.optimizer import laid_out, make_optimizer, moments_of, put_moments, whole
+from regraft.training.pairs import pair_loss
 from regraft.training.passes import Passes
-from regraft.training.readout import embedding, fit_readout, readout_of, require_plain, supervised_contrastive, watching
+from regraft.training.readout import embedding, fit_readout, readout_of, require_plain, watching
 from regraft.training.regularizers import mixable, mixout, pull, starting_weights
 from regraft.training.settling import Settling, put_aside
 from regraft.training.signals import Poll
@@ -177,7 +178,7 @@ class Loop:
         if phase.objective != "contrastive":
             yield
             return
-        self._loss = supervised_contrastive(phase.temperature)
+        self._loss = pair_loss(phase.temperature)
         with embedding(self._m.model, self._m.anatomy):
             yield
         self._loss = self._m.loss

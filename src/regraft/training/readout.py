@@ -10,13 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from regraft.errors import RecipeError
 from regraft.frozen import forwards
 from regraft.pretrained import Anatomy, NearestNeighbours
 from regraft.strategies import Phase
-from regraft.tasks import Loss
 
 
 class Fit(Protocol):
@@ -77,6 +75,7 @@ def fit_readout(
         learned_from: how many examples the features were learned from, where these are the very rows.
     """
     if isinstance(readout, NearestNeighbours):
+        assert phase.temperature is not None, "neighbours count by it"
         given, right = (torch.from_numpy(values).to(readout.weight.device) for values in (features, target))
         return {"k": readout.remember(given, right, temperature=phase.temperature, k=phase.k)}
     weight, bias, penalty = fit(features, target, learned_from=learned_from)
@@ -103,24 +102,3 @@ def require_plain(output: Any, given: Tensor) -> None:
             "this model's answers are not those of the last layer of its head, which therefore cannot be fitted",
             fix="take model.head=graft, or another strategy",
         )
-
-
-def supervised_contrastive(temperature: float) -> Loss:
-    """What is alike for examples of one class and unlike for others has a small loss: every pair of a batch counts.
-
-    ``-mean over positives p of log(exp(s(i, p) / t) / sum over others a of exp(s(i, a) / t))``, s the cosine: Khosla et
-    al., Supervised Contrastive Learning, 2020, https://arxiv.org/abs/2004.11362 (their L_out). An example that is alone
-    of its class in a batch has a loss of 0.
-    """
-
-    def losses(output: Any, target: Tensor) -> Tensor:
-        embedded = functional.normalize(output["logits"].float(), dim=1)
-        others = ~torch.eye(len(embedded), dtype=torch.bool, device=embedded.device)
-        with torch.autocast(embedded.device.type, enabled=False):
-            alike = (embedded @ embedded.T / temperature).masked_fill(~others, -torch.inf)
-        chance = alike.log_softmax(dim=1).masked_fill(~others, 0.0)
-        same = target[:, None] == target[None, :] if target.dim() == 1 else target @ target.T  # mixed: what is shared
-        positive = same * others
-        return -(chance * positive).sum(dim=1) / positive.sum(dim=1).clamp(min=1)
-
-    return Loss("supervised contrastive", "pairs of the batch", losses)
