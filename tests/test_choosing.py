@@ -57,9 +57,9 @@ def test_resuming_chooses_nothing_anew_and_keeps_the_reason(stage: Stage, tmp_pa
     assert reasons[0]
 
 
-def test_without_a_limit_epochs_are_those_that_so_many_rows_get(stage: Stage, tmp_path: Path) -> None:
+def test_without_a_limit_epochs_are_half_of_those_that_so_many_rows_get(stage: Stage, tmp_path: Path) -> None:
     prepared = prepare(stage.recipe(tmp_path, "strategy=auto", "training={precision: fp32}"))
-    assert prepared.recipe.training.epochs == 20
+    assert prepared.recipe.training.epochs == 10
 
 
 def test_a_limit_that_nothing_fits_takes_what_is_quickest(stage: Stage, tmp_path: Path) -> None:

@@ -38,14 +38,21 @@ def _choice(signs: Signs, minutes: float | None = None) -> Choice:
 )
 def test_the_answers_and_the_head_decide(signs: Signs, name: str) -> None:
     choice = _choice(signs)
-    assert (choice.strategy, choice.epochs) == (name, 20)
+    assert (choice.strategy, choice.epochs) == (name, 10 if name == "contrastive" else 20)
+
+
+@pytest.mark.parametrize(("fewest", "epochs", "rate"), [(3, 10, 1e-4), (20, 20, 5e-5)])
+def test_of_pairs_half_the_epochs_at_twice_the_rate_do_as_well(fewest: int, epochs: int, rate: float) -> None:
+    choice = _choice(replace(SIGNS, fewest=fewest))
+    assert choice.epochs == epochs
+    assert choice.options["learning_rate"] == pytest.approx(rate)
 
 
 @pytest.mark.parametrize(
     ("minutes", "name", "n", "epochs"),
     [
-        (1, "contrastive", None, 20),
-        (0.5, "contrastive", None, 15),
+        (1, "contrastive", None, 10),
+        (0.2, "contrastive", None, 6),
         (0.05, "contrastive", 3, 3),
         (0.01, "logistic", None, 20),
     ],
@@ -116,4 +123,4 @@ def test_names_that_say_nothing_or_the_contrary_are_left_out() -> None:
 
 def test_the_time_that_rows_of_names_take_counts() -> None:
     as_many = replace(SIGNS, names=lambda: Names(0.7, SIGNS.rows))
-    assert _choice(as_many, 0.5).epochs == 7
+    assert _choice(as_many, 0.2).epochs == 3

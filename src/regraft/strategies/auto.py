@@ -11,6 +11,7 @@ from pydantic import Field
 from regraft.pretrained.anatomy import Anatomy
 from regraft.strategies._contract import Choice, Names, Phase, Probe, Signs, Strategy
 
+_PACE, _FASTEST = 1e-3, 1e-4  # of pairs: the rate times the epochs, as measured on few texts (LOG.md); no higher rate
 _CHANCE = 0.5  # the AUC of names that say nothing
 _SOLVED, _SURE = 0.995, 200  # of accuracy, R² and the like on so many rows: nothing is left to be tuned
 
@@ -36,13 +37,14 @@ class Auto(Strategy):
             told = f"{seen} Nothing is left to be tuned: only the last layer is fitted."
             return Choice("logistic", {}, signs.epochs, told, names is not None)
         if self.minutes is None:
-            return next(_wishes(signs)).taken(signs.epochs, seen, names)
+            first = next(_wishes(signs))
+            return first.taken(first.epochs, seen, names)
         more = 0 if names is None else names.rows
         affordable = self.minutes * 60 / (signs.seconds() * (1 + more / signs.rows))  # epochs in which all trains
         limit = f"{self.minutes:g} minute{'' if self.minutes == 1 else 's'}"
         wishes = [*_wishes(signs)]
         for wish in wishes:
-            epochs = min(signs.epochs, int(affordable / wish.cost)) if wish.cost else signs.epochs
+            epochs = min(wish.epochs, int(affordable / wish.cost)) if wish.cost else wish.epochs
             if epochs >= signs.fewest:
                 told = f" within {limit}" if wish.cost else f", as {limit} leave no time for steps"
                 return wish.taken(epochs, seen, names, limit=told)
@@ -55,38 +57,47 @@ class Auto(Strategy):
 
 @dataclass(frozen=True)
 class _Wish:
-    """What could be taken, what it does, and what an epoch costs as a share of one in which all trains."""
+    """What could be taken, what it does, in how many epochs, and what one of them costs as a share of one in which all
+    trains. ``pairs``: whether it learns from pairs, the faster the fewer epochs there are.
+    """
 
     strategy: str
     options: Mapping[str, Any]
     does: str
+    epochs: int
     cost: float
+    pairs: bool = False
 
     def taken(self, epochs: int, seen: str, names: Names | None, *, limit: str = "") -> Choice:
         many = f" in {epochs} epoch{'s' if epochs > 1 else ''}" if self.cost else ""
         told = f"{seen} So {self.strategy}: {self.does}{many}{limit}."
-        return Choice(self.strategy, self.options, epochs, told, names is not None)
+        rate = {"learning_rate": min(_FASTEST, _PACE / epochs)} if self.pairs else {}
+        return Choice(self.strategy, {**self.options, **rate}, epochs, told, names is not None)
 
 
 def _wishes(signs: Signs) -> Iterator[_Wish]:
     """From the best, where time does not count, to the quickest."""
-    pairs = signs.fitted and signs.pairs
+    pairs, epochs = signs.fitted and signs.pairs, signs.epochs
+    half = max(signs.fewest, -(-epochs // 2))  # of pairs, at twice the rate, as good (LOG.md)
     if pairs:
-        yield _Wish("contrastive", {}, "by all their pairs it learns which examples are of one class", 1.0)
+        told = "by all their pairs it learns which examples are of one class"
+        yield _Wish("contrastive", {}, told, half, 1.0, pairs=True)
     elif signs.fitted:
-        yield _Wish("probe-then-tune", {"probe": "fitted"}, "the last layer is fitted, then all learns", 1.0)
+        yield _Wish("probe-then-tune", {"probe": "fitted"}, "the last layer is fitted, then all learns", epochs, 1.0)
     else:
-        yield _Wish("full", {}, "all of the model learns", 1.0)
+        yield _Wish("full", {}, "all of the model learns", epochs, 1.0)
     blocks = signs.blocks()
     upper = {"n": blocks // 2}
     if pairs and blocks > 1:
-        yield _Wish("contrastive", upper, "its upper half learns which examples are of one class", 0.5)
+        told = "its upper half learns which examples are of one class"
+        yield _Wish("contrastive", upper, told, half, 0.5, pairs=True)
     elif blocks > 1:
-        yield _Wish("top-layers", upper, "its upper half learns", 0.5)
+        yield _Wish("top-layers", upper, "its upper half learns", epochs, 0.5)
     if signs.fitted:
-        yield _Wish("logistic", {}, "only the last layer is fitted", 0.0)
+        yield _Wish("logistic", {}, "only the last layer is fitted", epochs, 0.0)
     elif blocks > 1:
-        yield _Wish("top-layers", {"n": 1}, "its last block learns, and what lies above it", 1 / blocks)
+        told = "its last block learns, and what lies above it"
+        yield _Wish("top-layers", {"n": 1}, told, epochs, 1 / blocks)
 
 
 def _fitting(signs: Signs) -> Names | None:
