@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -273,7 +274,7 @@ def test_a_label_without_rows_does_not_break_the_weights() -> None:
 
 def _stated(names: tuple[str, ...], templates: Any, kind: Any = "classes") -> list[Example]:
     task = make_task(TaskOptions(name="text-classification", templates=templates))
-    return task.stated(Answers(kind, names), _examples("good"))
+    return task.stated(Answers(kind, names), _examples(*names))
 
 
 def test_a_template_says_each_name_in_a_row_of_its_class() -> None:
@@ -301,9 +302,21 @@ def test_usual_templates_are_in_the_language_of_the_names(name: str, said: str) 
     assert said in [each.inputs["text"] for each in found]
 
 
-def test_a_template_without_a_place_for_the_name_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"task\.templates"):
-        _stated(("good", "bad"), ["It is good."])
+@pytest.mark.parametrize("templates", [["It is good."], "yes"])
+def test_a_template_without_a_place_for_the_name_is_refused(templates: Any) -> None:
+    with pytest.raises(RecipeError, match=r"has no \{\} for the name of a class"):
+        _stated(("good", "bad"), templates)
+
+
+def test_one_template_needs_no_list() -> None:
+    assert [each.inputs["text"] for each in _stated(("good", "bad"), "It is {}.")] == ["It is good.", "It is bad."]
+
+
+def test_of_rarer_classes_fewer_templates_are_said_so_that_they_stay_as_rare() -> None:
+    task = make_task(TaskOptions(name="text-classification", templates=True))
+    rows = _examples(*["often"] * 40, *["half"] * 20, "once")
+    found = task.stated(Answers("classes", ("often", "half", "once")), rows)
+    assert Counter(each.target for each in found) == {"often": 8, "half": 4, "once": 1}
 
 
 def test_names_of_several_labels_and_of_pairs_of_texts_are_refused() -> None:
@@ -320,5 +333,5 @@ def test_whether_names_are_learned_from_is_a_question_only_where_nothing_was_ask
     open_ = make_task(TaskOptions(name="text-classification")).by_name(answers, rows)
     assert open_ is not None
     assert len(open_.stated(answers, rows)) == 16
-    for said in (True, False, ["{}"]):
+    for said in (True, False, "{}", ["{}"]):
         assert make_task(TaskOptions(name="text-classification", templates=said)).by_name(answers, rows) is None

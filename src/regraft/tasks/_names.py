@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from regraft.data.example import Example
 from regraft.fingerprint import example_id
@@ -31,6 +31,17 @@ _CHINESE = (
 )
 
 
+def template(text: str) -> str:
+    """A template.
+
+    Raises:
+        ValueError: it has no place for a name.
+    """
+    if "{}" not in text:
+        raise ValueError(f"{text!r} has no {{}} for the name of a class")
+    return text
+
+
 def usual_templates(names: Sequence[str]) -> tuple[str, ...]:
     """Eight sentences with a place for a name, in the language of the names: Chinese where one has Chinese characters,
     else English.
@@ -38,9 +49,19 @@ def usual_templates(names: Sequence[str]) -> tuple[str, ...]:
     return _CHINESE if any("\u4e00" <= letter <= "\u9fff" for name in names for letter in name) else _ENGLISH
 
 
-def named_examples(names: Sequence[str], templates: Sequence[str]) -> list[Example]:
-    """Each name in each template; an underscore in a name is a space."""
-    texts = [(template.replace("{}", name.replace("_", " ")), name) for template in templates for name in names]
+def named_examples(shares: Mapping[str, float], templates: Sequence[str]) -> list[Example]:
+    """Names in templates; an underscore in a name is a space.
+
+    Args:
+        shares: of each name how frequent its class is, as a share of the most frequent one: it has so much of the
+            templates, but the first at least, so that how frequent classes are stays about as it is.
+    """
+    texts = [
+        (template.replace("{}", name.replace("_", " ")), name)
+        for place, template in enumerate(templates)
+        for name, share in shares.items()
+        if place < max(1, round(share * len(templates)))
+    ]
     return [
         Example(example_id({"text": text}), {"text": text}, name, None, FILE, row)
         for row, (text, name) in enumerate(texts, start=1)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from regraft.data.example import Example
 from regraft.errors import RecipeError
 from regraft.tasks._classes import ClassTargets, LossName, Weights
 from regraft.tasks._contract import Answers, Task
-from regraft.tasks._names import named_examples, usual_templates
+from regraft.tasks._names import named_examples, template, usual_templates
 from regraft.tasks._text import TextInputs
 from regraft.tasks._text_views import TextTask
 
-Templates = Annotated[tuple[Annotated[str, Field(pattern=r"\{\}")], ...], Field(strict=False)]
+Templates = Annotated[
+    tuple[Annotated[str, AfterValidator(template)], ...],
+    BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
+    Field(strict=False),
+]
 
 
 @dataclass(frozen=True)
@@ -30,9 +35,10 @@ class TextClassification(TextTask):
         label_smoothing: the share of the target that is spread over all classes.
         focal_gamma: with loss focal, how little the easy examples count.
         templates: sentences with {} for the name of a class, such as "This sentence is {}."; each, with each name, is
-            one more training row, so that what the model knows of the names counts (the idea of zero-shot
-            classification, Yin et al., 2019, https://arxiv.org/abs/1909.00161). true for eight usual ones, false for
-            none, null for none but where the strategy is auto, which sees whether the names fit the rows.
+            one more training row (of rarer classes there are fewer), so that what the model knows of the names counts:
+            the idea of zero-shot classification (Yin et al., 2019, https://arxiv.org/abs/1909.00161). true for eight
+            usual ones, false for none, null for none but where the strategy is auto, which sees whether the names fit
+            the rows.
     """
 
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
@@ -63,7 +69,8 @@ class TextClassification(TextTask):
             raise RecipeError(
                 f"task.templates say in one text what one class is called, and {why}", fix="leave task.templates out"
             )
-        return named_examples(answers.names, templates)
+        rows = Counter(example.target for example in examples)
+        return named_examples({name: rows[name] / max(rows.values()) for name in answers.names}, templates)
 
     def by_name(self, answers: Answers, examples: Sequence[Example]) -> Task | None:
         if self.templates is not None or answers.kind != "classes" or _paired(examples):
