@@ -62,6 +62,7 @@ PEERS: dict[str, list[str]] = {
     "sklearn": [sys.executable, "-m", "benchmarks.few_peers", "logistic"],
     "trainer": [sys.executable, "-m", "benchmarks.few_peers", "trainer"],
     "setfit": [str(_SETFIT), "-m", "benchmarks.few_setfit"],
+    "setfit-names": [str(_SETFIT), "-m", "benchmarks.few_setfit", "--names"],
     "setfit-20": [str(_SETFIT), "-m", "benchmarks.few_setfit", "--iterations", "20"],
 }
 STRATEGIES = {name: [sys.executable, "-m", "benchmarks.few_regraft", name] for name in strategy_names()}

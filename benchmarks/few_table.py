@@ -24,6 +24,7 @@ from benchmarks.few_labels import DATASETS, PEERS, STRATEGIES, Cell, read_result
 
 _WITHIN = 0.01  # of the best
 _CONFIDENCE = 0.95
+_APART = 1.03  # how far contestants stand apart in the picture, as a ratio of labels
 
 
 @dataclass(frozen=True)
@@ -148,19 +149,23 @@ def draw(answers: Answers, file: Path) -> None:
     import matplotlib.pyplot as plt
 
     datasets = [name for name in DATASETS if any(place[0] == name for place in places(answers))]
+    ticks = sorted({labels for _, labels in places(answers)})
     figure, axes = plt.subplots(2, len(datasets), figsize=(3.2 * len(datasets), 6), sharex=True, squeeze=False)
     for column, dataset in enumerate(datasets):
         above, beneath = axes[0][column], axes[1][column]
-        for name, told in answers.items():
+        for number, (name, told) in enumerate(answers.items()):
             labels = [labels for of, labels in places(answers) if of == dataset and seeds_of(told, dataset, labels)]
             of_each = [seeds_of(told, dataset, count) for count in labels]
             scores = [[each.accuracy for each in seeds] for seeds in of_each]
             style = {"marker": "o", "markersize": 3, "label": name, "linewidth": 2.5 if name == "auto" else 1}
             wide = [0.0 if len(values) < 2 else half_width(values) for values in scores]
-            above.errorbar(labels, [fmean(values) for values in scores], wide, **style)
-            beneath.plot(labels, [median(each.seconds for each in seeds) for seeds in of_each], **style)
+            beside = [count * _APART ** (number - len(answers) / 2) for count in labels]
+            above.errorbar(beside, [fmean(values) for values in scores], wide, **style)
+            beneath.plot(beside, [median(each.seconds for each in seeds) for seeds in of_each], **style)
         above.set(title=dataset, xscale="log")
         beneath.set(xlabel="labels a class", yscale="log")
+        beneath.minorticks_off()
+        beneath.set_xticks(ticks, [str(labels) for labels in ticks])
     axes[0][0].set(ylabel="accuracy")
     axes[1][0].set(ylabel="seconds")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", ncols=6, frameon=False)

@@ -299,6 +299,14 @@ def test_probe_trials_compute_the_frozen_part_once(
     assert store["segments"] == 2  # training rows, validation rows
 
 
+def test_trials_may_differ_in_whether_they_learn_from_names(stage: Place, tmp_path: Path) -> None:
+    bench = Bench()
+    plain = bench.untouched(asked(stage, tmp_path))
+    bench.require_data(plain, data_digest(plain))
+    named = bench.prepared(asked(stage, tmp_path, "task.templates=It is {}."))
+    assert len(named.rows.examples) == len(plain.rows.examples) + 2
+
+
 def test_a_trial_looks_at_no_test_row_and_leaves_nothing(stage: Place, tmp_path: Path) -> None:
     recipe = asked(stage, tmp_path)
     found = run_trial(Bench(), recipe, lambda: None)

@@ -21,7 +21,7 @@ from regraft.preparation import Prepared, augmented, looked, phased, prepare, re
 from regraft.recipe import Recipe, RegularizationOptions, StrategyOptions, TrainingOptions
 from regraft.sources import as_read, default_epochs, model_options
 from regraft.strategies import make_strategy, require_kind
-from regraft.tasks import make_task
+from regraft.tasks import NAMES, make_task
 from regraft.training import Poll, Verdict
 from regraft.tuning import make_loop, make_validator
 
@@ -162,9 +162,9 @@ def run_trial(bench: Bench, recipe: Recipe, stop: Poll) -> Finding:
 
 
 def data_digest(prepared: Prepared) -> str:
-    """The hash of what is learned from and scored on: a sweep that goes on must find the same."""
+    """The hash of what the tables hold to learn from and to be scored on: a sweep that goes on must find the same."""
     sides = (prepared.splits.train, prepared.splits.validation)
-    return digest([[example.known for example in side] for side in sides])
+    return digest([[example.known for example in side if example.file != NAMES] for side in sides])
 
 
 class _Watched:
