@@ -31,6 +31,7 @@ from regraft.training import (
     Fit,
     Rows,
     choose_device,
+    pair_loss,
     relative_gradients,
     remarks,
     require_fitting,
@@ -352,7 +353,7 @@ def _told_of_few_rows(test: int, *, shares: bool) -> Iterator[str]:
 def _told_of_names(stated: Sequence[Example]) -> Iterator[str]:
     if stated:
         yield (
-            f"{len(stated)} of the training rows are of no table: they say what the classes are called, as in "
+            f"{len(stated)} more training rows are of no table: they say what the classes are called, as in "
             f"{stated[0].inputs['text']!r} (task.templates)"
         )
 
@@ -368,6 +369,9 @@ def _told_of_the_fit(chosen: Sequence[Phase], rows: int) -> Iterator[str]:
             "the last layer is fitted (logistic or ridge regression): the loss of the task, with its weights, scores "
             "and trains nothing"
         )
+    for phase in chosen:
+        if phase.objective == "contrastive":
+            yield f"the loss of the steps is that of pairs: {pair_loss(phase.temperature).name}"
 
 
 def _told_of_what_was_kept(model: Pretrained) -> Iterator[str]:
@@ -398,7 +402,8 @@ def _told_of_the_views(rows: Rows, epochs: int, *, frozen: bool) -> Iterator[str
 
 
 def _data(splits: Splits, task: Task) -> dict[str, Any]:
-    sides = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    learned = [example for example in splits.train if example.file != NAMES]
+    sides = {"train": learned, "validation": splits.validation, "test": splits.test}
     told: dict[str, Any] = {name: len(side) for name, side in sides.items()}
     summaries = {name: task.targets.summary([example.target for example in side]) for name, side in sides.items()}
     return told | {

@@ -308,6 +308,16 @@ def test_a_template_without_a_place_for_the_name_is_refused(templates: Any) -> N
         _stated(("good", "bad"), templates)
 
 
+@pytest.mark.parametrize("names", [("very_good", "very good"), ("good", "_")])
+def test_names_that_spaces_would_make_alike_or_empty_stay_as_they_are(names: tuple[str, str]) -> None:
+    assert [each.inputs["text"] for each in _stated(names, "{}")] == [*names]
+
+
+def test_what_is_neither_a_sentence_nor_a_list_is_refused_in_words() -> None:
+    with pytest.raises(RecipeError, match="is no sentence with"):
+        _stated(("good", "bad"), 3)
+
+
 def test_one_template_needs_no_list() -> None:
     assert [each.inputs["text"] for each in _stated(("good", "bad"), "It is {}.")] == ["It is good.", "It is bad."]
 

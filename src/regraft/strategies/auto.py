@@ -31,8 +31,9 @@ class Auto(Strategy):
 
     def choice(self, signs: Signs) -> Choice:
         probe = signs.probe() if signs.fitted else None
-        names = _fitting(signs)
-        seen = _seen(signs, probe, names)
+        found = signs.names() if signs.fitted else None
+        names = found if found is not None and found.auc > _CHANCE else None
+        seen = _seen(signs, probe, found)
         if probe is not None and _solved(probe):
             told = f"{seen} Nothing is left to be tuned: only the last layer is fitted."
             return Choice("logistic", {}, signs.epochs, told, names is not None)
@@ -100,27 +101,23 @@ def _wishes(signs: Signs) -> Iterator[_Wish]:
         yield _Wish("top-layers", {"n": 1}, told, epochs, 1 / blocks)
 
 
-def _fitting(signs: Signs) -> Names | None:
-    """The names of the classes, where they fit the rows better than chance would: they are then learned from too."""
-    names = signs.names() if signs.fitted else None
-    return names if names is not None and names.auc > _CHANCE else None
-
-
 def _seen(signs: Signs, probe: Probe | None, names: Names | None) -> str:
     """What was looked at, in a sentence."""
     rarest = f", {signs.rarest:,} of the rarest class" if signs.kind == "classes" else ""
     rows = f"There are {signs.rows:,} rows to learn from{rarest}"
-    named = (
-        ""
-        if names is None
-        else f", and {names.rows} more say the names of the classes (alone an AUC of {names.auc:.3f})"
-    )
+    named = "" if names is None else _told_of(names)
     if probe is None:
         return f"{rows}{named}."
     return (
         f"{rows}{named}; of the untouched model a linear probe has a "
         f"cross-validated {probe.metric.replace('_', ' ')} of {probe.value:.3f} ({probe.without:.3f} without looking)."
     )
+
+
+def _told_of(names: Names) -> str:
+    if names.auc > _CHANCE:
+        return f", and {names.rows} more say the names of the classes (alone an AUC of {names.auc:.3f})"
+    return f", which the names of the classes do not fit (an AUC of {names.auc:.3f}), so that they are left out"
 
 
 def _solved(probe: Probe) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from regraft.data.example import Example
 from regraft.fingerprint import example_id
@@ -31,6 +32,17 @@ _CHINESE = (
 )
 
 
+def listed(given: Any) -> Any:
+    """Templates as a list, where there is only one too.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(given, str | list | tuple):
+        raise ValueError("is no sentence with {}, in quotes, and no list of such; true takes the usual ones")
+    return [given] if isinstance(given, str) else given
+
+
 def template(text: str) -> str:
     """A template.
 
@@ -50,14 +62,17 @@ def usual_templates(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def named_examples(shares: Mapping[str, float], templates: Sequence[str]) -> list[Example]:
-    """Names in templates; an underscore in a name is a space.
+    """Names in templates, an underscore in a name being a space where they are still told apart then.
 
     Args:
         shares: of each name how frequent its class is, as a share of the most frequent one: it has so much of the
             templates, but the first at least, so that how frequent classes are stays about as it is.
     """
+    spoken = {name: name.replace("_", " ").strip() for name in shares}
+    if not all(spoken.values()) or len({*spoken.values()}) < len(spoken):
+        spoken = {name: name for name in shares}
     texts = [
-        (template.replace("{}", name.replace("_", " ")), name)
+        (template.replace("{}", spoken[name]), name)
         for place, template in enumerate(templates)
         for name, share in shares.items()
         if place < max(1, round(share * len(templates)))

@@ -13,13 +13,13 @@ from regraft.data.example import Example
 from regraft.errors import RecipeError
 from regraft.tasks._classes import ClassTargets, LossName, Weights
 from regraft.tasks._contract import Answers, Task
-from regraft.tasks._names import named_examples, template, usual_templates
+from regraft.tasks._names import listed, named_examples, template, usual_templates
 from regraft.tasks._text import TextInputs
 from regraft.tasks._text_views import TextTask
 
 Templates = Annotated[
     tuple[Annotated[str, AfterValidator(template)], ...],
-    BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
+    BeforeValidator(listed),
     Field(strict=False),
 ]
 
