@@ -6,7 +6,7 @@ then scikit-learn's logistic regression. Its sampling is "oversampling": all pai
 too) and as many across, the fewer repeated. With n labels of each of two classes that are 2n(n + 1) pairs, for 8, 32,
 128 and 512 labels 144, 2,112, 33,024 and 525,312; the last are 32,832 steps. ``--iterations R`` bounds them to 2R pairs
 a text, as SetFit did before 1.0 with R = 20. ``--names`` adds eight rows of each class that say its name, with
-SetFit's own ``get_templated_dataset`` as it comes ("This sentence is {}").
+SetFit's own ``get_templated_dataset`` and its sentence ("This sentence is {}").
 
 ``seconds`` are those of ``Trainer.train``. Not in it: imports, opening the model, and the test rows. Nothing is saved
 on the way.
@@ -52,12 +52,14 @@ def _learn(folder: Path, iterations: int | None, *, names: bool) -> None:
             show_progress_bar=False,
         )
         texts, labels = (list(column) for column in zip(*train, strict=True))
-        classes = sorted(subset.counts)
-        rows = Dataset.from_dict({"text": texts, "label": [classes.index(label) for label in labels]})
         if names:
-            rows = get_templated_dataset(rows, candidate_labels=classes, sample_size=8)
-        rows = Dataset.from_dict({"text": rows["text"], "label": [classes[place] for place in rows["label"]]})
-        trainer = Trainer(model=model, args=arguments, train_dataset=rows)
+            classes = sorted(subset.counts)
+            said = get_templated_dataset(candidate_labels=classes, sample_size=8)
+            texts += said["text"]
+            labels += [classes[place] for place in said["label"]]
+        trainer = Trainer(
+            model=model, args=arguments, train_dataset=Dataset.from_dict({"text": texts, "label": labels})
+        )
         begun = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - begun

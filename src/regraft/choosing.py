@@ -58,7 +58,8 @@ def chosen(
         "training": recipe.training.model_copy(update={"epochs": recipe.training.epochs or choice.epochs}),
         "model": recipe.model.model_copy(update={"head": trial.head}),
     }
-    return recipe.model_copy(update=taken), trial.by_name if choice.names and trial.by_name else task, choice.reason
+    named = trial.by_name if choice.names else None
+    return recipe.model_copy(update=taken), named or task, choice.reason
 
 
 class _Trial:
@@ -138,18 +139,26 @@ class _Trial:
         """The first few, in the order that the seed draws."""
         return make_rows(self._examples[:count], self._task, self._answers, self._opened)
 
+    @cached_property
+    def _probed(self) -> Rows:
+        """At most ``_PROBED`` of them."""
+        return self._rows(_PROBED)
+
+    @cached_property
+    def _said(self) -> NDArray[np.float32]:
+        """What the backbone says of the rows that are probed, [n, f]."""
+        return self._features(self._probed)
+
     def _probe(self) -> Probe | None:
-        """A linear probe of at most ``_PROBED`` rows, judged in folds; None where no two of them may be parted."""
-        answers, seed = self._answers, self._recipe.seed
-        rows = self._rows(_PROBED)
+        """A linear probe of the rows that are probed, judged in folds; None where no two of them may be parted."""
+        answers, seed, rows = self._answers, self._recipe.seed, self._probed
         target = np.asarray(rows.values)
         try:
             fold = folds(rows.examples, target, seed)
         except DataError:
             return None
-        features = self._features(rows)
         width = answers.width
-        scores = evaluation.probe_unseen(answers.kind, features, target, fold, seed=seed, classes=width)
+        scores = evaluation.probe_unseen(answers.kind, self._said, target, fold, seed=seed, classes=width)
         metric = "r2" if answers.kind == "numbers" else "accuracy"
         value, without = (
             evaluation.measure([metric], target, said)[metric]
@@ -163,22 +172,17 @@ class _Trial:
         return self._task.by_name(self._answers, self._examples)
 
     def _names(self) -> Names | None:
-        """What the names tell of at most ``_PROBED`` rows: how much more alike to its sentences than to the others'."""
+        """What the names tell of the rows that are probed: how much more alike to its sentences than to the others'."""
         if self.by_name is None:
             return None
         stated = self.by_name.stated(self._answers, self._examples)
-        rows, named = self._rows(_PROBED), make_rows(stated, self._task, self._answers, self._opened)
-        given, said = (self._directions(each) for each in (rows, named))
+        named = make_rows(stated, self._task, self._answers, self._opened)
+        given, said = _directions(self._said), _directions(self._features(named))
         classes = range(self._answers.width)
         alike = given @ np.stack([said[np.asarray(named.values) == place].mean(axis=0) for place in classes]).T
         alike -= alike.mean(axis=1, keepdims=True)
-        auc = evaluation.measure(["auc"], np.asarray(rows.values), alike)["auc"]
+        auc = evaluation.measure(["auc"], np.asarray(self._probed.values), alike)["auc"]
         return None if auc is None or np.isnan(auc) else Names(auc, len(stated))
-
-    def _directions(self, rows: Rows) -> NDArray[np.float32]:
-        """The features of rows, [n, f], each of length 1."""
-        features = self._features(rows)
-        return np.asarray(features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12))
 
     def _features(self, rows: Rows) -> NDArray[np.float32]:
         opened = self._opened
@@ -218,6 +222,11 @@ class _Trial:
                 losses = loss.function(opened.model(**device.move(batch.inputs)), batch.target.to(device.device))
                 torch.autograd.grad(losses.sum(), learns, allow_unused=True)
         return _now(device) - begun
+
+
+def _directions(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Features, [n, f], brought to length 1."""
+    return np.asarray(features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12))
 
 
 def _now(device: Device) -> float:

@@ -328,6 +328,7 @@ def _plan(
             *_told_of_few_rows(len(splits.test), shares=task.targets.stratified),
             *model.notes,
             *_told_of_the_fit(chosen, len(rows.examples)),
+            *_told_of_pairs(chosen),
             *_told_of_what_was_kept(model),
             *_told_of_the_norms(model),
             *remarks(recipe.training, model.model, model.anatomy, chosen),
@@ -369,6 +370,9 @@ def _told_of_the_fit(chosen: Sequence[Phase], rows: int) -> Iterator[str]:
             "the last layer is fitted (logistic or ridge regression): the loss of the task, with its weights, scores "
             "and trains nothing"
         )
+
+
+def _told_of_pairs(chosen: Sequence[Phase]) -> Iterator[str]:
     for phase in chosen:
         if phase.objective == "contrastive":
             yield f"the loss of the steps is that of pairs: {pair_loss(phase.temperature).name}"

@@ -1,4 +1,4 @@
-"""auto: strategy, rate and epochs are chosen by the answers, the number of rows, a probe, and the time there is."""
+"""auto: strategy, rate, epochs and whether names of classes are learned from, chosen by what there is to go by."""
 
 from __future__ import annotations
 

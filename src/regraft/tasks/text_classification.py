@@ -64,8 +64,9 @@ class TextClassification(TextTask):
         if not self.templates:
             return []
         templates = self.templates if isinstance(self.templates, tuple) else usual_templates(answers.names)
-        if answers.kind != "classes" or _paired(examples):
-            why = "texts come in pairs here" if _paired(examples) else "rows carry several labels"
+        paired = _paired(examples)
+        if answers.kind != "classes" or paired:
+            why = "texts come in pairs here" if paired else "rows carry several labels"
             raise RecipeError(
                 f"task.templates say in one text what one class is called, and {why}", fix="leave task.templates out"
             )
