@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from regraft.assessment import score_baselines
 from regraft.choosing import chosen
 from regraft.errors import RecipeError
 from regraft.preparation import prepare
@@ -157,3 +159,13 @@ def test_names_are_learned_from_where_rows_are_like_them(stage: Stage, tmp_path:
     stated = [example for example in prepared.splits.train if example.file == NAMES]
     assert len(stated) == (0 if swapped else 16)
     assert (prepared.recipe.task.own()["templates"] is True) != swapped
+
+
+def test_baselines_learn_from_the_rows_of_the_table_alone(stage: Stage, tmp_path: Path) -> None:
+    found = []
+    for templates in ("true", "null"):
+        asked = stage.recipe(tmp_path, "strategy=logistic", f"task.templates={templates}", "evaluation.baselines=true")
+        prepared = prepare(asked)
+        found.append(score_baselines(prepared, lambda: None))
+    with_names, without = found
+    assert all(np.array_equal(with_names[name], without[name]) for name in ("majority", "linear_probe"))

@@ -85,6 +85,12 @@ def test_without_validation_rows_training_rows_tell(place: Path, tmp_path: Path)
     assert "training rows are said to be" in collapse(ended)["seen"][0]
 
 
+def test_beside_few_validation_rows_training_rows_tell(place: Path, tmp_path: Path) -> None:
+    few = "data.split={train: 0.75, validation: 0.05, test: 0.2}"
+    ended = run(place, tmp_path, "classes.csv", {"name": "full", "learning_rate": 1.0}, few)
+    assert "training rows are said to be" in collapse(ended)["seen"][0]
+
+
 @pytest.mark.parametrize("table", ["classes.csv", "numbers.csv", "labels.jsonl"])
 def test_a_rate_that_moves_nothing_is_told(table: str, place: Path, tmp_path: Path) -> None:
     found = collapse(run(place, tmp_path, table, {"name": "full", "learning_rate": 1e-8}, epochs=2))

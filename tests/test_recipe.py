@@ -74,6 +74,14 @@ def test_an_override_is_yaml(override: str, key: tuple[str, ...], value: Any) ->
     assert found == value
 
 
+@pytest.mark.parametrize(
+    ("override", "train"),
+    [("data.split.validation=0.3", 0.6), ("data.split={validation: 0, test: 0.25}", 0.75), ("data.split.seed=1", 0.8)],
+)
+def test_a_share_of_train_that_is_not_said_is_what_the_others_leave(override: str, train: float) -> None:
+    assert make_recipe(SMALL, [override]).data.split.train == pytest.approx(train)
+
+
 def test_the_last_override_wins() -> None:
     assert make_recipe(SMALL, ["seed=1", "seed=2"]).seed == 2
 

@@ -22,6 +22,7 @@ from regraft.probing import output_features, probe_tap
 from regraft.recipe import Recipe, make_recipe, read_recipe
 from regraft.run import Run, storage, write_durably
 from regraft.sources import make_rows, open_model, read_data
+from regraft.tasks import NAMES
 from regraft.training import Poll
 from regraft.tuned import Tuned
 
@@ -148,16 +149,18 @@ def score_baselines(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.floa
     """What guessing gives, and what the untouched model gives, on the test rows.
 
     Of a detector or segmenter that knows some of the labels already, and of what writes, that is what it says; of
-    others, what a linear probe makes of its features, where the task has one answer an example.
+    others, what a linear probe makes of its features, where the task has one answer an example. What a task adds to the
+    rows of tables, a baseline does not learn from.
     """
     kind, classes = prepared.answers.kind, prepared.answers.width
     if kind not in evaluation.PROBED:
         return _untrained(prepared, poll)
     untouched = _untouched(prepared)
     test = make_rows(prepared.splits.test, prepared.task, prepared.answers, untouched.pretrained)
-    sides = (prepared.rows.encoded, test.encoded)
-    seen = [output_features(untouched.subject(), side, prepared.recipe, poll) for side in sides]
-    train = np.asarray(prepared.rows.values)
+    of_tables = [place for place, example in enumerate(prepared.rows.examples) if example.file != NAMES]
+    rows = prepared.rows.some(of_tables)
+    seen = [output_features(untouched.subject(), side, prepared.recipe, poll) for side in (rows.encoded, test.encoded)]
+    train = np.asarray(rows.values)
     return {
         "majority": evaluation.majority(kind, train, len(seen[1]), classes),
         "linear_probe": evaluation.linear_probe(

@@ -27,7 +27,8 @@ from regraft.tuned import Tuned
 
 _KINDS = {"classes", "labels", "numbers"}  # of the others, guessing has no loss that could be told beforehand
 _FEWEST = 4  # rows of other classes, and steps, from which on something is claimed
-_MOST = 500  # training rows that are looked at where there are no validation rows
+_ENOUGH = 20  # validation rows, below which training rows are looked at
+_MOST = 500  # of those
 _SURE, _LITTLE = 3.0, 0.01  # standard errors, and share of the loss, within which a difference says nothing
 _FEW_STEPS = 300  # as for ``preparation.default_epochs``
 _UNEVEN = 3.0
@@ -62,8 +63,8 @@ def look_for_collapse(
 ) -> dict[str, Any]:
     """What is wrong with a run that has ended, and what may help; nothing where nothing is.
 
-    Looked at are the validation rows, or where there are none some training rows, and the training loss. Of texts,
-    boxes and masks nothing is claimed.
+    Looked at are the validation rows, or where there are fewer than 20 some training rows, and the training loss. Of
+    texts, boxes and masks nothing is claimed.
 
     Args:
         tuned: the model as it is kept.
@@ -100,7 +101,7 @@ def only_class(logits: NDArray[Any], target: NDArray[Any], names: Sequence[str])
 
 def _judged(prepared: Prepared) -> tuple[str, Sequence[Example]]:
     splits = prepared.splits
-    if splits.validation:
+    if len(splits.validation) >= _ENOUGH:
         return "validation", splits.validation
     order = sorted(splits.train, key=lambda example: draw("collapse", prepared.recipe.seed, example.id))
     return "training", order[:_MOST]

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -107,7 +108,17 @@ def prepare(recipe: Recipe, *, poll: Callable[[], None] = lambda: None) -> Prepa
         keep_freed_memory()
     resolved = _resolved(recipe, task, strategy, device, epochs, augmentation)
     plan = replace(_plan(resolved, task, splits, model, stages, loss, device, rows), choice=choice)
+    if chooses_by_loss(task, splits.validation, answers, primary):
+        plan = replace(plan, notes=[*plan.notes, _told_of_the_loss(primary, len(splits.validation))])
     return Prepared(resolved, task, splits, answers, model, stages, loss, device, rows, primary, plan, pace)
+
+
+def chooses_by_loss(task: Task, validation: Sequence[Example], answers: Answers, primary: str) -> bool:
+    """Whether the deciding metric says nothing of these validation rows, so that the loss chooses among epochs."""
+    if answers.kind not in evaluation.PROBED or not validation:
+        return False
+    target = np.asarray([task.targets.value(example, answers) for example in validation])
+    return evaluation.says_nothing(primary, target, answers.width)
 
 
 def looked(model: Pretrained, task: Task, answers: Answers, rows: Rows, loss: Loss, *, seed: int) -> dict[str, float]:
@@ -349,6 +360,14 @@ def _told_of_few_rows(test: int, *, shares: bool) -> Iterator[str]:
         return
     wide = f", about ±{1.96 * (0.9 * 0.1 / test) ** 0.5:.2f} around an accuracy of 0.9" if shares else ""
     yield f"only {test} row{'s' if test > 1 else ''} to score on: intervals will be wide{wide}"
+
+
+def _told_of_the_loss(primary: str, rows: int) -> str:
+    few = f"of {rows} validation row{'s, which are all alike' if rows > 1 else ''}"
+    return (
+        f"{primary.replace('_', ' ')} says nothing {few}: the best epoch is chosen by the loss; "
+        "more rows would tell more: data.split.validation=0.2, or data.validation=…"
+    )
 
 
 def _told_of_names(stated: Sequence[Example]) -> Iterator[str]:

@@ -60,10 +60,24 @@ class ModelOptions(Section):
 
 
 class SplitOptions(Section):
-    train: float = Field(0.8, gt=0, le=1, description="The share of the rows to learn from.")
+    train: float = Field(
+        0.8, gt=0, le=1, description="The share of the rows to learn from; what the others leave, where it is not said."
+    )
     validation: float = Field(0.1, ge=0, lt=1, description="The share to choose the best epoch by.")
     test: float = Field(0.1, ge=0, lt=1, description="The share for the final scores.")
     seed: int | None = Field(None, ge=0, description="Draws the sides; null for the recipe's seed.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rest(cls, values: Any) -> Any:
+        """Where train is not said, it has what the others leave."""
+        if not isinstance(values, Mapping) or "train" in values:
+            return values
+        others = [values.get(name, cls.model_fields[name].default) for name in ("validation", "test")]
+        if not all(isinstance(share, int | float) and not isinstance(share, bool) for share in others):
+            return values
+        rest = round(1 - sum(others), 12)
+        return {**values, "train": float(rest)} if 0 < rest <= 1 else values
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

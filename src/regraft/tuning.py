@@ -28,7 +28,7 @@ from regraft.errors import Interrupted, RecipeError, TrainingError
 from regraft.fingerprint import digest, tensors_sha256
 from regraft.frozen import Execution, Tap, store_root
 from regraft.planning.usage import peak_memory, reset_peak, seconds_by_part
-from regraft.preparation import Prepared, fit_of, prepare
+from regraft.preparation import Prepared, chooses_by_loss, fit_of, prepare
 from regraft.recipe import Recipe, TrainingOptions, read_recipe, to_yaml
 from regraft.run import Run, create_run, read_json, storage, write_durably, write_json, write_text, written_whole
 from regraft.sources import make_rows
@@ -230,6 +230,7 @@ def make_validator(prepared: Prepared, stop: Poll) -> Callable[[Execution], Verd
     rows = make_rows(prepared.splits.validation, prepared.task, prepared.answers, prepared.pretrained)
     task, answers, device, processor = prepared.task, prepared.answers, prepared.device, prepared.pretrained.processor
     metric = evaluation.find_metric(prepared.primary, answers.kind)
+    by_loss = chooses_by_loss(task, prepared.splits.validation, answers, prepared.primary)
 
     def validate(execution: Execution) -> Verdict:
         tuned, losses, units = _tuned(prepared), 0.0, 0
@@ -251,6 +252,8 @@ def make_validator(prepared: Prepared, stop: Poll) -> Callable[[Execution], Verd
         scores = evaluation.probabilities(scores, answers.kind)
         values = evaluation.measure(evaluation.metrics_for(answers.kind), target, scores)
         score, tie = evaluation.signed(metric.name, values), evaluation.tie_of(answers.kind, values)
+        if by_loss:
+            score = -losses / units
         only = only_class(scores, target, answers.names) if answers.kind == "classes" else None
         return Verdict(score, tie, losses / units, evaluation.to_json(values), said, only)
 

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn import functional
 
 from regraft import Recipe, Tuned, make_recipe, prepare, tune
 from regraft.errors import RecipeError
 from regraft.souping import soup
+from regraft.sources import make_rows
 from regraft.testing import WORDS, tiny_model, toy_table
+from regraft.training.readout import embedding
 from tests.training.test_exact import Countdown, _broken, _whole
 
 
@@ -53,6 +56,18 @@ def test_a_stop_changes_no_bit(place: Path, tmp_path: Path) -> None:
     expected = _whole(prepared, tmp_path / "whole", count)
     for at in range(1, count.calls + 1):
         assert _broken(prepared, tmp_path / f"at-{at}", at) == expected, f"stopped at poll {at}"
+
+
+def test_what_is_kept_of_a_row_is_what_the_last_layer_is_given_of_it(place: Path, tmp_path: Path) -> None:
+    asked = recipe(place, f"output={tmp_path}", "strategy.temperature=0.5")
+    outcome, prepared = tune(asked), prepare(asked)
+    opened = outcome.tuned.pretrained
+    rows = make_rows(prepared.splits.train, prepared.task, prepared.answers, opened)
+    inputs = prepared.task.inputs.collate(rows.encoded, opened.processor)
+    with embedding(opened.model.eval(), opened.anatomy), torch.no_grad():
+        given = opened.model(**inputs)["logits"]
+    kept = load_file(outcome.run.model / "head.safetensors")["weight"]
+    torch.testing.assert_close(kept, functional.normalize(given, dim=1) / 0.5, rtol=1e-4, atol=1e-5)
 
 
 def test_stored_rows_give_the_same_bits(place: Path, tmp_path: Path) -> None:

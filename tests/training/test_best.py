@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from regraft import resume, tune, tune_events
+from regraft import make_recipe, resume, tune, tune_events
 from regraft.preparation import Prepared, prepare
 from regraft.run import Run
+from regraft.testing import WORDS, tiny_model, toy_table
 from regraft.training import Loop, Verdict, checkpoint
 from tests.training.stage import Stage, assert_same_result, loop_of, result_of, saved_steps
 
@@ -44,6 +45,30 @@ def test_of_equal_epochs_the_first_is_kept(stage: Stage, tmp_path: Path) -> None
     loop, _ = _judged(_prepared(stage, tmp_path, "training.epochs=3"), tmp_path / "c", [0.5, 0.5, 0.5])
     list(loop.events())
     assert loop.use_best() == PER_EPOCH
+
+
+def test_where_the_deciding_metric_says_nothing_of_the_rows_the_loss_decides(tmp_path: Path) -> None:
+    toy_table(tmp_path / "numbers.csv", kind="numbers", rows=40)
+    tiny_model(tmp_path / "model", words=WORDS)
+    values = {
+        "task": "text-regression",
+        "data": {"train": str(tmp_path / "numbers.csv"), "validation": str(tmp_path / "one.csv")},
+        "model": str(tmp_path / "model"),
+        "training": {"epochs": 3, "precision": "fp32"},
+        "evaluation": {"primary": "r2", "baselines": False, "resamples": 100},
+        "output": str(tmp_path),
+    }
+    lines = (tmp_path / "numbers.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "one.csv").write_text("".join(lines[:2]), encoding="utf-8")
+    prepared = prepare(make_recipe(values))
+    assert any(
+        "r2 says nothing of 1 validation row: the best epoch is chosen by the loss" in note
+        for note in prepared.plan.notes
+    )
+    history = tune(make_recipe(values)).run.history()
+    verdicts = [event for event in history if event["event"] == "validation"]
+    least = min(verdicts, key=lambda event: event["loss"])
+    assert [event["step"] for event in verdicts if event["best"]][-1] == least["step"] == history[-1]["best_step"]
 
 
 def test_without_validation_the_last_weights_are_kept(stage: Stage, tmp_path: Path) -> None:

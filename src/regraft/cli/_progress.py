@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _EVERY = 10.0  # seconds between plain lines
+_GRAVE = ("damaged", "collapsed")  # events that are told however quiet it is to be
 
 
 def follow(events: Generator[Event, None, T], *, quiet: bool) -> T:
@@ -48,7 +49,7 @@ class _Lines:
             self._total = event.values["steps"]
         if event.name == "step":
             self._step(event.values)
-        elif not self._quiet or event.name == "damaged":
+        elif not self._quiet or event.name in _GRAVE:
             for line in told(event):
                 self.write(line)
 

@@ -35,6 +35,7 @@ from regraft.evaluation.metrics import (
     kind_of,
     measure,
     metrics_for,
+    says_nothing,
     signed,
     tie_of,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "probabilities",
     "probe_unseen",
     "reliability_curve",
+    "says_nothing",
     "score",
     "signed",
     "tie_of",

@@ -134,6 +134,16 @@ def measure(names: Sequence[str], target: Array, scores: Array) -> dict[str, flo
     return {metric.name: plain(metric.function(target, scores), len(target)) for metric in metrics}
 
 
+def says_nothing(name: str, target: Array, outputs: int) -> bool:
+    """Whether a metric is undefined on classes, labels or numbers whatever is said of them, as R² of one row is.
+
+    Args:
+        outputs: how many numbers are said of a row.
+    """
+    said = np.random.default_rng(0).uniform(size=(len(target), outputs))
+    return len(target) > 0 and bool(np.isnan(measure([name], target, said)[name]))
+
+
 def plain(statistic: Statistic, rows: int) -> float:
     """The value where every row counts once."""
     return float(statistic(np.ones((1, rows)))[0])

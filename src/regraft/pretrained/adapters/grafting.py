@@ -88,8 +88,9 @@ def require_linear(model: Pretrained) -> None:
             fix="use it as it is, or give peft the adapter and a base that is not rounded",
         )
     if not model.adapter.kind.linear:
+        name = str(model.adapter.settings["peft_type"]).lower().replace("_", " ")
         raise RecipeError(
-            f"what {model.adapter.settings['peft_type']} puts into a model does not go into its weights: "
+            f"what a {name} puts into a model does not go into its weights: "
             "it is not linear, or it is no part of a layer",
             fix="use it as it is; lora and ia3 can be merged",
         )

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _NEIGHBOURS = (1, 3, 5, 11, 21, 51)  # that are tried
+_USUAL = 0.07  # temperature (DINO)
 _BLOCK = 1_000  # rows whose similarities to all others are held at once
 _TIE = 1e-4  # cosines over the temperature that lie nearer than this are equal: rounding decides nothing
 
@@ -28,9 +29,12 @@ class NearestNeighbours(nn.Module):
     def __init__(self, rows: int, features: int, outputs: int, *, several: bool) -> None:
         super().__init__()
         self.several = several
-        self.weight = nn.Parameter(torch.zeros(rows, features))
-        self.answers = nn.Parameter(torch.zeros(rows, outputs))
-        self.k = nn.Parameter(torch.ones(()))
+        # Something until rows are kept: were it nothing, what is said would depend on no input, and any way of
+        # computing would be proved to give it.
+        each, other = torch.arange(1.0, rows + 1), torch.arange(1.0, features + 1)
+        self.weight = nn.Parameter(functional.normalize(torch.outer(each, other).cos(), dim=1) / _USUAL)
+        self.answers = nn.Parameter(functional.one_hot(torch.arange(rows) % outputs, outputs).float())
+        self.k = nn.Parameter(torch.full((), float(rows)))
 
     def forward(self, given: Tensor) -> Tensor:
         """Logits [batch, outputs] of features [batch, features], in fp32."""
