@@ -19,7 +19,7 @@ from regraft.run import Run
 from regraft.sweeping import SweepOptions
 from regraft.sweeping.space import check_space
 from regraft.tasks import NAMES
-from regraft.testing import WORDS, tiny_model, toy_table
+from regraft.testing import WORDS, tiny_model, toy_images, toy_table
 from regraft.tuning import resume, tune, tune_events
 from tests.training.stage import Stage, assert_same_result, make_stage, result_of
 
@@ -103,6 +103,17 @@ def test_what_is_chosen_fits_the_model_and_its_head(
     asked = [f"model.name={model}", f"data.train={table}", f"task={task}", "strategy=auto"]
     prepared = prepare(make_recipe(stage.recipe(tmp_path).model_dump(mode="json"), asked))
     assert prepared.recipe.strategy.name == name
+
+
+def test_images_are_not_compared_by_cosine(tmp_path: Path) -> None:
+    toy_images(tmp_path / "images")
+    values = {
+        "task": "image-classification",
+        "data": str(tmp_path / "images"),
+        "model": str(tiny_model(tmp_path / "model", family="resnet")),
+        "strategy": "auto",
+    }
+    assert prepare(make_recipe(values)).recipe.strategy.name == "probe-then-tune"
 
 
 @pytest.mark.parametrize(

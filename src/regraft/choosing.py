@@ -82,7 +82,10 @@ class _Trial:
             fewest=training.epochs or min(_FEWEST, epochs),
             an_epoch=-(-count // training.batch_size),
             fitted=self._fitted,
-            pairs=bool(values) and training.batch_size > 1 and int(np.bincount(values).max()) > 1,
+            pairs=self._task.inputs.compared
+            and bool(values)
+            and training.batch_size > 1
+            and int(np.bincount(values).max()) > 1,
             probe=self._probe,
             names=self._names,
             blocks=lambda: len(self._opened.anatomy.blocks),

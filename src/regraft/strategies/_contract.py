@@ -57,8 +57,9 @@ class Signs:
     ``kind`` is that of the answers (see ``evaluation.metrics``). ``rows`` are those to learn from, ``rarest`` those of
     the rarest class (of other answers, all); so many ``epochs`` they get, not below the ``fewest``, of so many steps
     ``an_epoch``. ``fitted``: whether a last layer can be fitted to the answers, ``pairs``: whether examples of one
-    class can meet in a batch. The rest is found out only if asked: a ``probe`` of some rows (None where no two may be
-    parted), what the ``names`` of the classes tell (None where they cannot be learned from, or where the recipe says
+    class can meet in a batch, and models for such inputs are made to be compared by cosine, as sentence encoders are
+    and image classifiers are not. The rest is found out only if asked: a ``probe`` of some rows (None where no two may
+    be parted), what the ``names`` of the classes tell (None where they cannot be learned from, or where the recipe says
     whether they are), how many ``blocks`` the model has, and the ``seconds`` of an epoch in which all of it trains.
     """
 

@@ -89,6 +89,7 @@ class Inputs(ABC):
     wanted: ClassVar[str] = "a text"
     alone: ClassVar[bool] = False  # whether stored rows are computed one example at a time: of many lengths
     uneven: ClassVar[bool] = False  # whether an example in a view may be longer or shorter than as it is
+    compared: ClassVar[bool] = False  # whether models that read it are mostly made to be compared by cosine
 
     def is_one(self, value: Any) -> bool:
         """Whether a value from Python is one input by itself, and not several of them."""

@@ -42,6 +42,7 @@ class TextInputs(Inputs):
     """A text, and optionally a second one that is read together with it, as tokens."""
 
     uneven: ClassVar[bool] = True
+    compared: ClassVar[bool] = True
 
     max_length: int = 256
 
