@@ -53,8 +53,12 @@ def test_a_fit_is_told_as_one_and_not_as_an_epoch(command, place, tmp_path, stra
     assert "epoch" not in answer.err
 
 
-def test_quiet_says_nothing_on_stderr(command, place, tmp_path):
-    assert command(*first_run(place, f"output={tmp_path}", "--quiet")).err == ""
+def test_quiet_says_nothing_on_stderr_but_what_went_wrong(command, place, tmp_path):
+    quiet = first_run(place, f"output={tmp_path}", "--quiet")
+    assert command(*quiet, "strategy.learning_rate=3e-3", "training.epochs=10").err == ""
+    told = command(*quiet, "strategy.learning_rate=1e-9").err.splitlines()
+    assert told[0].startswith("not learned: ")
+    assert all(line.startswith(("not learned: ", "  try ")) for line in told)
 
 
 def test_overrides_win_over_the_recipe(command, place, tmp_path):
