@@ -9,6 +9,7 @@
     │   ├── OutOfMemoryError         a training pass does not fit into memory
     │   └── CheckpointError          a checkpoint is damaged
     ├── RefusedError             6   refused for security
+    ├── QualityError             7   the data does not pass the gate
     └── Interrupted        130 / 143 stopped by SIGINT or SIGTERM
 
 A message says what was given, what is allowed and what to do.
@@ -70,6 +71,12 @@ class RefusedError(RegraftError):
     """Refused for security: nothing of it was loaded or run."""
 
     exit_code = 6
+
+
+class QualityError(RegraftError):
+    """Something was found in the data that makes scores untrue, and the recipe lets no run begin then."""
+
+    exit_code = 7
 
 
 class Interrupted(RegraftError):

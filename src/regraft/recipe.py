@@ -264,6 +264,11 @@ class Recipe(Section):
     training: TrainingOptions = Field(default_factory=lambda: TrainingOptions())
     evaluation: EvaluationOptions = Field(default_factory=lambda: EvaluationOptions())
     cache: CacheOptions = Field(default_factory=lambda: CacheOptions())
+    quality: Literal["warn", "error", "off"] = Field(
+        "warn",
+        description="What to do where the data has what makes scores untrue, such as rows of test that are nearly "
+        "equal to rows of train: warn tells of it, error lets no run begin, off does not look.",
+    )
     seed: int = Field(0, ge=0, description="Whatever looks random is drawn from it.")
     output: str = Field("runs", description="The folder that run folders are made in.")
     name: str | None = Field(None, description="The run folder's name; else one is made from data and strategy.")
