@@ -23,7 +23,7 @@ from regraft.recipe import Recipe, make_recipe, read_recipe
 from regraft.run import Run, storage, write_durably
 from regraft.sources import make_rows, open_model, read_data
 from regraft.tasks import NAMES
-from regraft.training import Poll
+from regraft.training import Poll, Rows
 from regraft.tuned import Tuned
 
 
@@ -155,11 +155,10 @@ def score_baselines(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.floa
     kind, classes = prepared.answers.kind, prepared.answers.width
     if kind not in evaluation.PROBED:
         return _untrained(prepared, poll)
-    untouched = _untouched(prepared)
-    test = make_rows(prepared.splits.test, prepared.task, prepared.answers, untouched.pretrained)
-    of_tables = [place for place, example in enumerate(prepared.rows.examples) if example.file != NAMES]
-    rows = prepared.rows.some(of_tables)
-    seen = [output_features(untouched.subject(), side, prepared.recipe, poll) for side in (rows.encoded, test.encoded)]
+    before = untouched(prepared)
+    test = make_rows(prepared.splits.test, prepared.task, prepared.answers, before.pretrained)
+    rows = rows_of_tables(prepared)
+    seen = [output_features(before.subject(), side, prepared.recipe, poll) for side in (rows.encoded, test.encoded)]
     train = np.asarray(rows.values)
     return {
         "majority": evaluation.majority(kind, train, len(seen[1]), classes),
@@ -181,13 +180,19 @@ def _untrained(prepared: Prepared, poll: Poll) -> dict[str, NDArray[np.float64]]
         sides = [np.stack([value.counts(answers.width) for value in rows.values]) for rows in (prepared.rows, test)]
         found = {"majority": evaluation.majority_masks(*sides)}
     if opened.kept or answers.kind == "speech" or (answers.kind in evaluation.TEXTS and not opened.anatomy.new):
-        before = Tuned(_untouched(prepared).pretrained, prepared.task, prepared.recipe.task.name, answers)
+        before = Tuned(untouched(prepared).pretrained, prepared.task, prepared.recipe.task.name, answers)
         said = before.outputs(test.encoded, batch_size=prepared.recipe.evaluation.batch_size, poll=poll)
         found["untouched"] = targets.judged(test.values, said, answers)[1]
     return found
 
 
-def _untouched(prepared: Prepared) -> Prepared:
+def rows_of_tables(prepared: Prepared) -> Rows:
+    """The training rows without what the task adds to them."""
+    rows = prepared.rows
+    return rows.some([place for place, example in enumerate(rows.examples) if example.file != NAMES])
+
+
+def untouched(prepared: Prepared) -> Prepared:
     """The same with the model as it was before tuning, on the device."""
     opened = open_model(prepared.recipe, prepared.task, prepared.answers)
     opened.model.to(prepared.device.device)

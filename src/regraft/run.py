@@ -54,6 +54,10 @@ class Run:
         return self.folder / "predictions.parquet"
 
     @property
+    def quality(self) -> Path:
+        return self.folder / "quality.json"
+
+    @property
     def augmented(self) -> Path:
         """A picture of what training sees, where examples are varied."""
         return self.folder / "augmented.png"

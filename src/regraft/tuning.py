@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,13 +22,21 @@ import torch
 from numpy.typing import NDArray
 
 from regraft import evaluation
-from regraft.assessment import compose_scores, score_baselines, wanted_taps, write_predictions
+from regraft.assessment import (
+    compose_scores,
+    rows_of_tables,
+    score_baselines,
+    untouched,
+    wanted_taps,
+    write_predictions,
+)
 from regraft.collapse import look_for_collapse, only_class
 from regraft.errors import Interrupted, RecipeError, TrainingError
 from regraft.fingerprint import digest, tensors_sha256
 from regraft.frozen import Execution, Tap, store_root
 from regraft.planning.usage import peak_memory, reset_peak, seconds_by_part
 from regraft.preparation import Prepared, chooses_by_loss, fit_of, prepare
+from regraft.quality import Quality, look, look_by_model, require_sound
 from regraft.recipe import Recipe, TrainingOptions, read_recipe, to_yaml
 from regraft.run import Run, create_run, read_json, storage, write_durably, write_json, write_text, written_whole
 from regraft.sources import make_rows
@@ -78,6 +86,7 @@ def tune_events(recipe: Recipe, *, foresee: Callable[..., Prepared] | None = Non
     """
     with alone(), stoppable() as stop:
         prepared = prepare(recipe, poll=_nothing_to_save(stop))
+        found = looked_at(prepared, poll=_nothing_to_save(stop))
         if foresee is not None:
             prepared = foresee(prepared, poll=_nothing_to_save(stop))
         run = create_run(Path(os.path.expanduser(recipe.output)), recipe.name, default_run_name(recipe))
@@ -89,7 +98,29 @@ def tune_events(recipe: Recipe, *, foresee: Callable[..., Prepared] | None = Non
                     header=f"regraft {__version__}; `regraft tune` with this file gives the same weights",
                 ),
             )
+            if found is not None:
+                write_json(run.quality, found.to_json())
+                yield _recorded(run, Event("quality", _told_of(found)))
             return (yield from run_events(prepared, run, stop, found=None))
+
+
+def looked_at(prepared: Prepared, *, poll: Poll) -> Quality | None:
+    """What the rows alone tell of the data, before anything is spent on them; None where the recipe asks for no look.
+
+    Raises:
+        QualityError: scores would not be true, and the recipe lets no run begin then.
+    """
+    if prepared.recipe.quality == "off":
+        return None
+    found = look(prepared.recipe, prepared.task, prepared.splits, prepared.answers, model=False, poll=poll)
+    if prepared.recipe.quality == "error":
+        require_sound(found)
+    return found
+
+
+def _told_of(found: Quality) -> dict[str, Any]:
+    """The findings, without their rows."""
+    return {"findings": [{**asdict(finding), "items": []} for finding in found.findings]}
 
 
 def resume_events(run: Run) -> Generator[Event, None, Outcome]:
@@ -164,8 +195,8 @@ def run_events(
         best_step = loop.use_best()
         for event in loop.settle():
             yield _recorded(run, event)
-        if untouched := loop.left_alone():
-            yield _recorded(run, Event("untouched", untouched))
+        if left := loop.left_alone():
+            yield _recorded(run, Event("untouched", left))
         outcome = yield from _conclude(prepared, run, stop)
     except Interrupted as stopped:
         raise _resumable(stopped, run) from None
@@ -275,6 +306,8 @@ def _conclude(prepared: Prepared, run: Run, stop: Poll) -> Generator[Event, None
         yield _recorded(run, Event("collapsed", collapsed))
     baselines = score_baselines(prepared, stop) if prepared.recipe.evaluation.baselines else {}
     yield Event("stage", {"doing": "scored the baselines"})
+    if prepared.recipe.evaluation.baselines and run.quality.exists():
+        yield from _doubt(prepared, run, stop)
     scores = compose_scores(prepared, sides, baselines)
     tuned = replace(tuned, temperature=(scores["calibration"] or {}).get("temperature", 1.0))
     stop()
@@ -284,6 +317,16 @@ def _conclude(prepared: Prepared, run: Run, stop: Poll) -> Generator[Event, None
     write_predictions(run.predictions, tuned, prepared.splits.test, said["test"], sides["test"])
     write_json(run.scores, scores)
     return Outcome(run, tuned, scores)
+
+
+def _doubt(prepared: Prepared, run: Run, stop: Poll) -> Iterator[Event]:
+    """Add to what was found which training labels are doubtful, by the features that the linear probe had computed."""
+    subject, rows = untouched(prepared).subject(), rows_of_tables(prepared)
+    found = Quality.from_json(read_json(run.quality))
+    more = look_by_model(found, subject, rows, prepared.answers, prepared.recipe, poll=stop)
+    write_json(run.quality, more.to_json())
+    new = replace(more, findings=tuple(finding for finding in more.findings if finding not in found.findings))
+    yield _recorded(run, Event("quality", _told_of(new)))
 
 
 def _show_views(prepared: Prepared, run: Run) -> None:

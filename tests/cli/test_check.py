@@ -95,3 +95,52 @@ def test_sides_that_hold_one_class_only_are_told(command, pets):
 def test_a_mistake_in_the_recipe_is_one_here_too(command, pets):
     assert command("check", "--data", pets, "--task", "image-clasification").code == 2
     assert command("check").code == 2
+
+
+def test_what_was_found_is_told_with_its_rows_and_as_json(command, place, tmp_path):
+    table = tmp_path / "reviews.csv"
+    lines = (place / "reviews.csv").read_text().splitlines(keepends=True)
+    table.write_text("".join(lines) + "".join(lines[1:3]))
+    answer = command("check", "--quick", "--data", table, "--task", "text-classification")
+    assert answer.code == 0, answer.err
+    note = next(line for line in answer.out.splitlines() if line.startswith("note     2 rows of"))
+    assert "repeat another one of it." in note
+    told = json.loads(command("check", "--quick", "--data", table, "--task", "text-classification", "--json").out)
+    (found,) = [each for each in told["quality"]["findings"] if each["kind"] == "duplicates"]
+    assert [place["row"] for place in found["items"][0]["rows"]] == [2, 122]
+
+
+def test_the_suggested_table_is_written_with_what_is_left_out_beside_it(command, place, tmp_path):
+    table, clean = tmp_path / "reviews.csv", tmp_path / "clean.csv"
+    lines = (place / "reviews.csv").read_text().splitlines(keepends=True)
+    table.write_text("".join(lines) + lines[1])
+    asked = ["check", "--quick", "--data", table, "--task", "text-classification", "--export-clean", clean]
+    answer = command(*asked)
+    assert answer.code == 0, answer.err
+    left = (tmp_path / "clean.left-out.csv").read_text().splitlines()
+    assert left[0] == "text,label,row,reason"
+    assert left[-1].endswith(f",122,repeats train row 2 of {table}")
+    kept = clean.read_text().splitlines(keepends=True)
+    assert kept[0] == lines[0]
+    assert len(kept) + len(left) - 1 == len(lines) + 1
+    again = command(*asked)
+    assert again.code == 2
+    assert "is there already" in again.err
+
+
+def test_a_gate_that_is_closed_ends_with_its_own_code(command, place, tmp_path):
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    lines = (place / "reviews.csv").read_text().splitlines()
+    train.write_text("\n".join(lines) + "\n")
+    test.write_text(
+        "\n".join([lines[0], *(f"{line.split(',')[0].upper()}!,{line.split(',')[1]}" for line in lines[1:20])])
+    )
+    asked = ["--data", train, "--task", "text-classification", f"data.test={test}", "quality=error"]
+    for words in (
+        ["check", "--quick", *asked],
+        ["tune", *asked, f"model={place / 'model'}", f"output={tmp_path / 'runs'}"],
+    ):
+        answer = command(*words)
+        assert answer.code == 7, answer.err
+        assert "of test are nearly equal to one of train" in answer.err
+    assert not (tmp_path / "runs").exists()

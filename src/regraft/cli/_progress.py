@@ -123,6 +123,8 @@ def told(event: Event) -> list[str]:
         alike = f"; all rows are said to be {values['only']!r}" if "only" in values else ""
         when = "fitted" if values.get("fitted") else f"epoch {values['epoch']:g}"
         return [f"{when}: {scores}{' (best so far)' if values['best'] else ''}{alike}"]
+    if event.name == "quality":
+        return [f"data: {each['told']}" for each in values["findings"] if each["level"] != "note"]
     if event.name == "collapsed":
         return [*(f"not learned: {each}" for each in values["seen"]), *(f"  try {each}" for each in values["tries"])]
     messages: dict[str, Callable[[], str]] = {

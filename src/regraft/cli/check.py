@@ -68,7 +68,7 @@ def command(
 
 def _checked(recipe: Recipe, *, quick: bool) -> tuple[dict[str, Any], DataError | None, Quality | None]:
     """What is there, why nothing can be learned from it, if so, and what was found in it."""
-    from regraft.errors import DataError, RecipeError
+    from regraft.errors import DataError, RecipeError, ResourceError
     from regraft.quality import look
     from regraft.sources import read_data
     from regraft.tasks import make_task
@@ -82,7 +82,7 @@ def _checked(recipe: Recipe, *, quick: bool) -> tuple[dict[str, Any], DataError 
     told = _told(splits, task, splits.bad_rows)
     try:
         quality = look(lenient, task, splits, answers, model=not quick)
-    except RecipeError as error:  # the rows can be looked at without the model
+    except (RecipeError, ResourceError) as error:  # the rows can be looked at without the model
         quality = look(lenient, task, splits, answers, model=False)
         told["notes"].append(f"Labels were not looked at, since the model cannot be opened: {error.problem}")
     return told | {"quality": quality.to_json()}, None, quality

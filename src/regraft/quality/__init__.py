@@ -15,6 +15,17 @@ Nothing is removed: what is found is told, with its rows.
 
 from regraft.quality.clean import export_clean, left_out
 from regraft.quality.findings import Finding, Item, Level, Place, Quality
-from regraft.quality.look import look, require_sound
+from regraft.quality.look import look, look_by_model, require_sound
 
-__all__ = ["Finding", "Item", "Level", "Place", "Quality", "export_clean", "left_out", "look", "require_sound"]
+__all__ = [
+    "Finding",
+    "Item",
+    "Level",
+    "Place",
+    "Quality",
+    "export_clean",
+    "left_out",
+    "look",
+    "look_by_model",
+    "require_sound",
+]

@@ -15,7 +15,6 @@ from regraft.quality.pictures import alike_pictures
 from regraft.quality.texts import alike_texts
 from regraft.training import Poll
 
-
 _MATTERS = 0.01  # of the rows of a side, from which its scores are no longer those of new rows
 
 

@@ -77,6 +77,15 @@ class Quality:
         """The findings of a level."""
         return [finding for finding in self.findings if finding.level == level]
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Quality:
+        """What ``to_json`` gave, less the cases beyond those that it keeps."""
+        findings = [
+            Finding(**{**finding, "items": tuple(_item(item) for item in finding["items"])})
+            for finding in values["findings"]
+        ]
+        return cls(values["rows"], tuple(values["looked_for"]), tuple(findings))
+
     def to_json(self) -> dict[str, Any]:
         """The content of ``quality.json``: of each finding at most 200 cases."""
         return {
@@ -115,6 +124,10 @@ def strongest(items: Iterable[Item]) -> tuple[Item, ...]:
 def rows_in_words(count: int) -> str:
     """``1 row``, ``2 rows``."""
     return f"{count:,} row{'' if count == 1 else 's'}"
+
+
+def _item(values: Mapping[str, Any]) -> Item:
+    return Item(**{**values, "rows": tuple(Place(**place) for place in values["rows"])})
 
 
 def _shown(example: Example) -> str:

@@ -27,8 +27,8 @@ def straddling(rows: Sequence[Row]) -> Iterator[Finding]:
         yield Finding(
             "groups",
             "error" if later == "test" else "warning",
-            f"{several} rows both in {earlier} and in {later} ({rows_in_words(touched)} of {later}), so that the scores "
-            f"of {later} are better than those of new groups would be.",
+            f"{several} rows both in {earlier} and in {later} ({rows_in_words(touched)} of {later}), so that the "
+            f"scores of {later} are better than those of new groups would be.",
             "put each group into one table, or let one table be split: it is kept together then",
             len(both),
             strongest(items),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from regraft.data import Splits
 from regraft.device import require_memory
@@ -14,12 +14,12 @@ from regraft.quality import duplicates, inputs
 from regraft.quality.balance import unbalanced
 from regraft.quality.findings import Finding, Quality, Row, rows_of
 from regraft.quality.groups import straddling
-from regraft.quality.labels import Array, wrong_labels
+from regraft.quality.labels import LABELLED, Array, wrong_labels
 from regraft.quality.shortcuts import shortcuts
 from regraft.recipe import Recipe
 from regraft.sources import make_rows, open_model
 from regraft.tasks import Answers, Encoded, Task
-from regraft.training import Poll, choose_device
+from regraft.training import Poll, Rows, choose_device
 
 _OF_ROWS = ("unreadable", "duplicates", "near-duplicates", "groups", "imbalance", "empty-inputs", "shortcuts")
 _OF_A_MODEL = ("truncated", "wrong-labels")
@@ -35,15 +35,40 @@ def look(
         model: whether the recipe's model is opened, untouched, to see which labels do not fit, and what is cut.
 
     Raises:
-        RecipeError, ResourceError: the model cannot be opened or read the rows.
+        RecipeError, ResourceError: the model cannot be opened or cannot read the rows.
     """
     rows = rows_of(splits)
-    found = [*inputs.unreadable(splits.bad_rows), *_of_rows(rows, answers, poll)]
-    if model:
-        found += _of_a_model(recipe, task, [row for row in rows if row.side == "train"], answers, poll)
-    found.sort(key=lambda finding: _GRAVITY.index(finding.level))
-    looked_for = (*_OF_ROWS, *(_OF_A_MODEL if model else ()))
-    return Quality(Counter(row.side for row in rows), looked_for, tuple(found))
+    found = Quality(Counter(row.side for row in rows), _OF_ROWS, _sorted(_of_rows(rows, splits, answers, poll)))
+    if not model:
+        return found
+    opened = open_model(recipe, task, answers)
+    device = choose_device(recipe.training.precision, model=opened.model)
+    opened.model.to(device.device)
+    subject = Subject(opened.model, opened.anatomy, task.inputs, opened.processor, device)
+    train = [row for row in rows if row.side == "train"]
+    made = make_rows([row.example for row in train], task, answers, opened)
+    return look_by_model(found, subject, made, answers, recipe, poll=poll)
+
+
+def look_by_model(
+    found: Quality, subject: Subject, rows: Rows, answers: Answers, recipe: Recipe, *, poll: Poll = lambda: None
+) -> Quality:
+    """What was found, and what an untouched model tells of the training rows besides.
+
+    Args:
+        rows: those of the tables.
+    """
+    train = [Row("train", example) for example in rows.examples]
+    more = [*inputs.cut(train, rows.lengths, rows.limit)]
+    if answers.kind in LABELLED and rows.examples:
+        heights = _heights(subject, rows.encoded, recipe, poll)
+        more += wrong_labels(train, heights, rows.values, answers, seed=recipe.seed)
+    return Quality(found.rows, (*found.looked_for, *_OF_A_MODEL), _sorted([*found.findings, *more]))
+
+
+def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The gravest first."""
+    return tuple(sorted(findings, key=lambda finding: _GRAVITY.index(finding.level)))
 
 
 def require_sound(quality: Quality) -> None:
@@ -58,25 +83,14 @@ def require_sound(quality: Quality) -> None:
         raise QualityError(f"{grave[0].told}{more}", fix=f"{grave[0].fix}; or let the run go on with quality=warn")
 
 
-def _of_rows(rows: Sequence[Row], answers: Answers, poll: Poll) -> Iterator[Finding]:
+def _of_rows(rows: Sequence[Row], splits: Splits, answers: Answers, poll: Poll) -> Iterator[Finding]:
+    yield from inputs.unreadable(splits.bad_rows)
     yield from straddling(rows)
     yield from duplicates.nearly_equal(rows, duplicates.near_pairs(rows, poll))
     yield from duplicates.equal(rows)
     yield from inputs.empty(rows, poll)
     yield from shortcuts(rows, answers.kind, poll)
     yield from unbalanced(rows, answers.kind)
-
-
-def _of_a_model(recipe: Recipe, task: Task, rows: Sequence[Row], answers: Answers, poll: Poll) -> Iterator[Finding]:
-    opened = open_model(recipe, task, answers)
-    device = choose_device(recipe.training.precision, model=opened.model)
-    opened.model.to(device.device)
-    made = make_rows([row.example for row in rows], task, answers, opened)
-    yield from inputs.cut(rows, made.lengths, task.inputs.limit(opened.processor, opened.config))
-    if answers.kind in {"classes", "numbers"}:
-        subject = Subject(opened.model, opened.anatomy, task.inputs, opened.processor, device)
-        heights = _heights(subject, made.encoded, recipe, poll)
-        yield from wrong_labels(rows, heights, made.values, answers, seed=recipe.seed)
 
 
 def _heights(subject: Subject, encoded: Sequence[Encoded], recipe: Recipe, poll: Poll) -> list[Array]:

@@ -116,7 +116,7 @@ def _predictive(
 
 
 def _telling_words(train: Sequence[Row]) -> Iterator[Finding]:
-    """Words, or signs of a writing without spaces, that tell more of the label than words do, and tell it nearly always.
+    """Words, or signs of a writing without spaces, that tell more of the label than words do, and nearly always.
 
     By the mutual information of word and label, as a share of the entropy of the labels.
     """
@@ -137,9 +137,9 @@ def _telling_words(train: Sequence[Row]) -> Iterator[Finding]:
         yield Finding(
             "shortcut-word",
             "warning",
-            f"The word {word!r} alone predicts the label {label!r}: {most:,} of the {total:,} training rows with it have "
-            f"that label, and it tells {share:.1%} of what there is to be told of all labels.",
-            "see whether it belongs to the matter; if not, take it out of the texts, or add rows of other labels with it",
+            f"The word {word!r} alone predicts the label {label!r}: {most:,} of the {total:,} training rows with it "
+            f"have that label, and it tells {share:.1%} of what there is to be told of all labels.",
+            "see whether it is what is asked; if not, take it out of the texts, or add rows of other labels with it",
             total,
             strongest([Item((place_of(row),), 1.0, word) for row in with_it]),
         )

@@ -18,6 +18,7 @@ from regraft.run import Run, read_json
 _WRITTEN = {
     "plan.json": "written when a run begins",
     "events.jsonl": "written while a model is tuned",
+    "quality.json": "written when a run begins, unless quality=off",
     "scores.json": "written at the end of a run, or by `regraft evaluate`",
     "predictions.parquet": "written at the end of a run, or by `regraft evaluate`",
 }
@@ -44,6 +45,7 @@ class Material:
     plan: dict[str, Any] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
     scores: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
     predictions: pa.Table | None = None
     missing: list[str] = field(default_factory=list)
     album: Album = field(default_factory=Album)
@@ -132,6 +134,7 @@ def read_material(run: Run) -> Material:
         plan=_mapping(_read(missing, "plan.json", lambda: read_json(run.plan), {}, there=run.plan.exists())),
         events=_read(missing, "events.jsonl", run.history, [], there=run.events.exists()),
         scores=_mapping(_read(missing, "scores.json", lambda: read_json(run.scores), {}, there=run.scores.exists())),
+        quality=_mapping(_read([], "quality.json", lambda: read_json(run.quality), {}, there=run.quality.exists())),
         predictions=_read(
             missing, "predictions.parquet", lambda: pq.read_table(run.predictions), None, there=run.predictions.exists()
         ),
