@@ -75,7 +75,7 @@ def nearly_equal(rows: Sequence[Row], pairs: Sequence[Pair]) -> Iterator[Finding
                 f"{rows_in_words(count)} of {later} {'is' if count == 1 else 'are'} nearly equal to one of {earlier}"
                 + (f", so that the scores of {later} are better than those of new rows would be." if many else ".")
             )
-            fix = "leave them out of one side, or keep them together by a column: data.group=…"
+            fix = "leave them out of one side, or keep them together by a column that data.group names"
             level: Level = "error" if many and later == "test" else "warning"
             yield Finding("near-duplicates", level, told, fix, count, items)
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from regraft.report.blocks import Block, Card, Gallery, Note, Quote, Quotes, Section, Table
+from regraft.report.blocks import Block, Card, Gallery, Line, Note, Section, Span, Table, Writing, Writings
 from regraft.report.gallery import clip, shot
 from regraft.report.material import Material
 from regraft.report.words import count, shortened
 
 PLACE = 71
-_SHOWN = 6  # cases of a finding
+_SHOWN = 4  # cases of a finding
 _LONGEST = 300
 
 
@@ -29,7 +29,7 @@ def render(material: Material) -> Section | None:
 
 
 def _finding(material: Material, finding: Mapping[str, Any]) -> list[Block]:
-    told = f"{finding['told']} What to do: {finding['fix']}." if finding["fix"] else str(finding["told"])
+    told = f"{finding['told']} What to do: {finding['fix'].removesuffix('…')}." if finding["fix"] else finding["told"]
     note = Note(told, tone="plain" if finding["level"] == "note" else "warn")
     items = (finding["items"] or [])[:_SHOWN]
     if not items:
@@ -40,15 +40,20 @@ def _finding(material: Material, finding: Mapping[str, Any]) -> list[Block]:
     if all(not place["shown"] for item in items for place in item["rows"]):
         rows = [[place["file"], str(place["row"]), item["told"]] for item in items for place in item["rows"]]
         return [note, Table(f"The rows.{more}", ["File", "Row", "Why"], rows, numeric=3)]
-    return [note, Quotes(f"The rows.{more}", [_quote(item) for item in items])]
+    return [note, Writings(f"The rows.{more}", [_writing(item) for item in items])]
 
 
-def _quote(item: Mapping[str, Any]) -> Quote:
+def _writing(item: Mapping[str, Any]) -> Writing:
+    """The texts of a case, one below the other."""
     places = item["rows"][:2]
-    labels = list(dict.fromkeys(str(place["label"]) for place in places))
-    source = "; ".join(f"{place['side']}, {place['file']}, row {place['row']}" for place in places)
-    texts = [shortened(place["shown"], _LONGEST) for place in places]
-    return Quote(texts, " / ".join(labels), str(item["told"]), "", source)
+    lines = [
+        Line(f"{place['side']}, {place['label']}", [Span(shortened(place["shown"], _LONGEST))]) for place in places
+    ]
+    files = dict.fromkeys(place["file"] for place in places)
+    source = "; ".join(
+        f"{file}, row {' and '.join(str(place['row']) for place in places if place['file'] == file)}" for file in files
+    )
+    return Writing(lines, aside=str(item["told"]), source=source)
 
 
 def _card(material: Material, item: Mapping[str, Any]) -> Card:
