@@ -116,7 +116,7 @@ def _of_classes(rows: Sequence[Row], said: Array, target: Array, answers: Answer
     from cleanlab.rank import get_label_quality_scores
 
     quality = get_label_quality_scores(target, said, method="self_confidence")
-    doubtful = int(find_label_issues(target, said, filter_by="both").sum())
+    doubtful = int(find_label_issues(target, said, filter_by="both", n_jobs=1).sum())
     if not doubtful or not _knows(said, target):
         return
     worst = np.argsort(quality, kind="stable")[: max(doubtful, int(_SHARE * len(rows)))]
