@@ -241,3 +241,11 @@ def test_a_forecast_can_be_left_out(command, place, tmp_path):
     assert command(*given, f"output={tmp_path}", "name=one", "training.epochs=1", "--forecast").code == 0
     assert '"forecast": null' in (tmp_path / "none" / "plan.json").read_text()
     assert '"forecast": null' not in (tmp_path / "one" / "plan.json").read_text()
+
+
+def test_two_runs_are_compared_in_a_table_and_a_sentence(command, tuned_run):
+    answer = command("compare", tuned_run, tuned_run)
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines()[1].split()[0] == "all"
+    assert "No difference that" in answer.out
+    assert json.loads(command("compare", tuned_run, tuned_run, "--json").out)["comparison"]["p"] == 1

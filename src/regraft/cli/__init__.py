@@ -18,6 +18,7 @@ COMMANDS = (
     "tune",
     "resume",
     "evaluate",
+    "compare",
     "predict",
     "merge",
     "soup",
