@@ -136,8 +136,16 @@ def _judged(models: Sequence[Tuned], examples: Sequence[Example], recipe: Recipe
 
 def _compared(metric: str, target: Array, scores: Sequence[Array], name: str, recipe: Recipe) -> Comparison:
     options = recipe.evaluation
-    drawn = {"resamples": options.resamples, "confidence": options.confidence, "seed": recipe.seed}
-    return evaluation.compare(metric, target, scores[0], scores[1], baseline=name, **drawn)
+    return evaluation.compare(
+        metric,
+        target,
+        scores[0],
+        scores[1],
+        baseline=name,
+        resamples=options.resamples,
+        confidence=options.confidence,
+        seed=recipe.seed,
+    )
 
 
 def _slices(examples: Sequence[Example], tuned: Tuned) -> Iterator[tuple[str, Array]]:
