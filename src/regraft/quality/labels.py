@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -116,7 +117,9 @@ def _of_classes(rows: Sequence[Row], said: Array, target: Array, answers: Answer
     from cleanlab.rank import get_label_quality_scores
 
     quality = get_label_quality_scores(target, said, method="self_confidence")
-    doubtful = int(find_label_issues(target, said, filter_by="both", n_jobs=1).sum())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that of a class with hardly a row little can be told
+        doubtful = int(find_label_issues(target, said, filter_by="both", n_jobs=1).sum())
     if not doubtful or not _knows(said, target):
         return
     worst = np.argsort(quality, kind="stable")[: max(doubtful, int(_SHARE * len(rows)))]
