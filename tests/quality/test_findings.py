@@ -175,6 +175,13 @@ def test_pictures_that_are_nearly_equal_are_found(tmp_path: Path) -> None:
     assert pairs == {(path.name, f"copy-{place}.jpg") for place, path in enumerate(paths[:6])}
 
 
+def test_pictures_of_one_colour_are_found(tmp_path: Path) -> None:
+    paths = _pictures(tmp_path / "train", 30)
+    Image.new("RGB", (64, 64), (9, 9, 9)).save(paths[4])
+    (found,) = _of(_look({"train": str(tmp_path / "train")}, "image-classification"), "empty-inputs")
+    assert [(Path(item.rows[0].shown).name, item.told) for item in found.items] == [(paths[4].name, "one colour")]
+
+
 def test_a_border_that_alone_tells_the_label_is_named(tmp_path: Path) -> None:
     for path in _pictures(tmp_path / "train", 80):
         pixels = np.array(Image.open(path))

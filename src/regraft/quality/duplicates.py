@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from regraft.quality.findings import SIDES, Finding, Item, Level, Row, place_of, rows_in_words, strongest
-from regraft.quality.pictures import alike_pictures
+from regraft.quality.pictures import Glance, alike_pictures
 from regraft.quality.texts import alike_texts
 from regraft.training import Poll
 
@@ -27,9 +27,13 @@ class Pair:
     likeness: float
 
 
-def near_pairs(rows: Sequence[Row], poll: Poll) -> list[Pair]:
-    """All pairs of rows that are nearly equal, but not equal. None of rows that are neither texts nor images."""
-    found = alike_texts(rows, poll) or alike_pictures(rows, poll)
+def near_pairs(rows: Sequence[Row], seen: Sequence[Glance] | None, poll: Poll) -> list[Pair]:
+    """All pairs of rows that are nearly equal, but not equal. None of rows that are neither texts nor images.
+
+    Args:
+        seen: of images what was seen of each.
+    """
+    found = alike_texts(rows, poll) if seen is None else alike_pictures(seen, poll)
     return [
         Pair(first, second, likeness)
         for first, second, likeness in found

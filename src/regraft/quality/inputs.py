@@ -9,6 +9,7 @@ import numpy as np
 
 from regraft.data import BadRow
 from regraft.quality.findings import Finding, Item, Place, Row, place_of, rows_in_words, strongest
+from regraft.quality.pictures import Glance
 from regraft.training import Poll
 
 _QUIET = 1e-4  # of the loudest that a sound can be
@@ -29,12 +30,19 @@ def unreadable(bad: Sequence[BadRow]) -> Iterator[Finding]:
         )
 
 
-def empty(rows: Sequence[Row], poll: Poll) -> Iterator[Finding]:
-    """Texts without a letter, images of one colour, silent sounds."""
+def empty(rows: Sequence[Row], seen: Sequence[Glance] | None, poll: Poll) -> Iterator[Finding]:
+    """Texts without a letter, images of one colour, silent sounds.
+
+    Args:
+        seen: of images what was seen of each.
+    """
     found = []
-    for row in rows:
+    for place, row in enumerate(rows):
         poll()
-        reason = next(filter(None, map(_emptiness, row.example.inputs.values())), None)
+        if seen is not None:
+            reason = "one colour" if seen[place].plain else None
+        else:
+            reason = next(filter(None, map(_emptiness, row.example.inputs.values())), None)
         if reason is not None:
             found.append(Item((place_of(row),), 1.0, reason))
     if found:
@@ -72,9 +80,6 @@ def cut(rows: Sequence[Row], lengths: Sequence[int], limit: int) -> Iterator[Fin
 def _emptiness(value: Any) -> str | None:
     if isinstance(value, str):
         return None if any(sign.isalnum() for sign in value) else "no letter or digit"
-    if hasattr(value, "pixels"):
-        pixels = value.pixels()
-        return "one colour" if (pixels == pixels[:1, :1]).all() else None
     if hasattr(value, "samples"):
         return "silent" if float(np.abs(value.samples(_HEARD)).max(initial=0.0)) < _QUIET else None
     return None

@@ -15,6 +15,7 @@ from regraft.quality.balance import unbalanced
 from regraft.quality.findings import Finding, Quality, Row, rows_of
 from regraft.quality.groups import straddling
 from regraft.quality.labels import LABELLED, Array, wrong_labels
+from regraft.quality.pictures import glances
 from regraft.quality.shortcuts import shortcuts
 from regraft.recipe import Recipe
 from regraft.sources import make_rows, open_model
@@ -86,10 +87,11 @@ def require_sound(quality: Quality) -> None:
 def _of_rows(rows: Sequence[Row], splits: Splits, answers: Answers, poll: Poll) -> Iterator[Finding]:
     yield from inputs.unreadable(splits.bad_rows)
     yield from straddling(rows)
-    yield from duplicates.nearly_equal(rows, duplicates.near_pairs(rows, poll))
+    seen = glances(rows, poll)
+    yield from duplicates.nearly_equal(rows, duplicates.near_pairs(rows, seen, poll))
     yield from duplicates.equal(rows)
-    yield from inputs.empty(rows, poll)
-    yield from shortcuts(rows, answers.kind, poll)
+    yield from inputs.empty(rows, seen, poll)
+    yield from shortcuts(rows, seen, answers.kind)
     yield from unbalanced(rows, answers.kind)
 
 

@@ -7,7 +7,11 @@ fine in them is compared, and a pair counts only where it is far closer than wha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,23 +28,70 @@ _COARSE, _FINE = 1.0, 3.0  # pixels: blurred by the first to find neighbours; wh
 _CLOSE = 0.5  # of the distance to those around: as measured (LOG.md)
 _FARTHEST = 0.45  # whatever is around: a correlation of 0.8
 _CHUNK = 2_000  # images compared at once
+_EDGE = 0.08  # of the side of an image that is its border
+_MOST_THREADS = 8  # that decode
 
 Floats = NDArray[np.float32]
 
 
-def alike_pictures(rows: Sequence[Row], poll: Poll) -> list[tuple[int, int, float]]:
+@dataclass(frozen=True)
+class Glance:
+    """What is kept of an image that was decoded once.
+
+    ``grey`` [side, side]; ``border`` [36], mean and spread of each colour along the four edges, and the mean in the
+    corners; ``plain``: whether it is of one colour.
+    """
+
+    grey: Floats
+    border: Floats
+    plain: bool
+
+
+def glances(rows: Sequence[Row], poll: Poll) -> list[Glance] | None:
+    """All images, each decoded once, several at a time; None where the rows are no images."""
+    if not rows or not all(hasattr(each, "pixels") for each in rows[0].example.inputs.values()):
+        return None
+    found = []
+    pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="looking")
+    try:
+        for glance in pool.map(_glance, (next(iter(row.example.inputs.values())) for row in rows)):
+            poll()
+            found.append(glance)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return found
+
+
+def _glance(picture: Any) -> Glance:
+    from PIL import Image
+
+    pixels = picture.pixels()
+    small = Image.fromarray(pixels).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+    plain = bool((pixels == pixels[:1, :1]).all())
+    return Glance(np.asarray(small, dtype=np.float32), _border(pixels), plain)
+
+
+def _border(pixels: NDArray[np.uint8]) -> Floats:
+    edge = max(1, round(_EDGE * min(pixels.shape[:2])))
+    edges = (pixels[:edge], pixels[-edge:], pixels[:, :edge], pixels[:, -edge:])
+    corners = (pixels[:edge, :edge], pixels[:edge, -edge:], pixels[-edge:, :edge], pixels[-edge:, -edge:])
+    along = [value for part in edges for value in (part.mean(axis=(0, 1)), part.std(axis=(0, 1)))]
+    return np.concatenate([*along, *(part.mean(axis=(0, 1)) for part in corners)]).astype(np.float32)
+
+
+def alike_pictures(seen: Sequence[Glance], poll: Poll) -> list[tuple[int, int, float]]:
     """Pairs of images, by their places, with the correlation of what is fine in them.
 
     The distance of two is the root of 1 less that correlation, where they overlap best. It is measured by what is
     around, as a match of points is by the second best (Lowe, Distinctive image features from scale-invariant keypoints,
     2004).
     """
-    if len(rows) < 2 or not all(hasattr(each, "pixels") for each in rows[0].example.inputs.values()):
+    if len(seen) < 2:
         return []
-    grey = _grey(rows, poll)
+    grey = np.stack([glance.grey for glance in seen])
     near = _neighbours(_unit(_blurred(grey, _COARSE)), poll)
     apart = _distances(_unit(grey - _blurred(grey, _FINE)), near, poll)
-    around = np.sort(apart, axis=1)[:, _AROUND].mean(axis=1) if near.shape[1] == _NEAREST else np.ones(len(rows))
+    around = np.sort(apart, axis=1)[:, _AROUND].mean(axis=1) if near.shape[1] == _NEAREST else np.ones(len(seen))
     limit = np.minimum(_FARTHEST, _CLOSE * np.sqrt(around[:, None] * around[near]))
     found = {
         (min(place, other), max(place, other)): 1 - float(apart[place, column]) ** 2
@@ -48,19 +99,6 @@ def alike_pictures(rows: Sequence[Row], poll: Poll) -> list[tuple[int, int, floa
         for other in (int(near[place, column]),)
     }
     return [(int(first), int(second), likeness) for (first, second), likeness in sorted(found.items())]
-
-
-def _grey(rows: Sequence[Row], poll: Poll) -> Floats:
-    """Images in grey, [n, side, side]."""
-    from PIL import Image
-
-    grey = np.empty((len(rows), _SIDE, _SIDE), dtype=np.float32)
-    for place, row in enumerate(rows):
-        poll()
-        (picture,) = row.example.inputs.values()
-        small = Image.fromarray(picture.pixels()).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
-        grey[place] = np.asarray(small, dtype=np.float32)
-    return grey
 
 
 def _blurred(images: Floats, width: float) -> Floats:

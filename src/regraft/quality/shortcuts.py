@@ -19,8 +19,8 @@ from sklearn.tree import DecisionTreeClassifier
 from regraft import evaluation
 from regraft.evaluation.intervals import wilson
 from regraft.quality.findings import Finding, Item, Row, place_of, strongest
+from regraft.quality.pictures import Glance
 from regraft.quality.texts import words_of
-from regraft.training import Poll
 
 _FEWEST = 40  # training rows, to say anything
 _TELLS = 0.5  # of what there is to be told beyond chance, from which something alone predicts the label
@@ -30,22 +30,26 @@ _FOLDS, _LEAVES, _RESAMPLES = 5, 8, 400
 _IN_A_FOLD = 5  # rows of a class
 _NAMED = 5  # words
 _SHOWN = 20  # rows with what was found
-_EDGE = 0.08  # of the side of an image that is its border
 
 
-def shortcuts(rows: Sequence[Row], kind: str, poll: Poll) -> Iterator[Finding]:
-    """What alone predicts the classes of the training rows."""
-    train = [row for row in rows if row.side == "train" and isinstance(row.example.target, str)]
+def shortcuts(rows: Sequence[Row], seen: Sequence[Glance] | None, kind: str) -> Iterator[Finding]:
+    """What alone predicts the classes of the training rows.
+
+    Args:
+        seen: of images what was seen of each.
+    """
+    places = [place for place, row in enumerate(rows) if row.side == "train" and isinstance(row.example.target, str)]
+    train = [rows[place] for place in places]
     if kind != "classes" or len(train) < _FEWEST:
         return
     labels = np.array([row.example.target for row in train])
-    for name, values, told in _aspects(train, poll):
+    for name, values, told in _aspects(train, None if seen is None else [seen[place] for place in places]):
         yield from _predictive(name, values, told, train, labels)
     if isinstance(next(iter(train[0].example.inputs.values())), str):
         yield from _telling_words(train)
 
 
-def _aspects(train: Sequence[Row], poll: Poll) -> Iterator[tuple[str, NDArray[Any], str]]:
+def _aspects(train: Sequence[Row], seen: Sequence[Glance] | None) -> Iterator[tuple[str, NDArray[Any], str]]:
     """What may predict a label: its name, values [n, width], and what it is in words."""
     first = next(iter(train[0].example.inputs.values()))
     inputs = [next(iter(row.example.inputs.values())) for row in train]
@@ -58,10 +62,10 @@ def _aspects(train: Sequence[Row], poll: Poll) -> Iterator[tuple[str, NDArray[An
             np.array([[len(words_of(row)), len(str(text))] for row, text in zip(train, inputs, strict=True)]),
             "the length of the text",
         )
-    elif hasattr(first, "pixels"):
+    elif seen is not None:
         yield "size", np.array([[each.width, each.height] for each in inputs]), "the size of the image"
         yield "format", _one_hot([os.path.splitext(each.path)[1].lower() for each in inputs]), "the format of the file"
-        yield "border", np.stack([_border(each, poll) for each in inputs]), "the border of the image"
+        yield "border", np.stack([glance.border for glance in seen]), "the border of the image"
     elif hasattr(first, "seconds"):
         yield "length", np.array([[each.seconds] for each in inputs]), "the length of the sound"
 
@@ -70,17 +74,6 @@ def _one_hot(names: Sequence[str]) -> NDArray[np.float32]:
     """Whether each row is of each name, [n, names]."""
     known = sorted(set(names))
     return np.array([[name == other for other in known] for name in names], dtype=np.float32)
-
-
-def _border(picture: Any, poll: Poll) -> NDArray[np.float32]:
-    """Mean and spread of each colour along the four edges, and the mean in the four corners, [36]."""
-    poll()
-    pixels = picture.pixels().astype(np.float32)
-    edge = max(1, round(_EDGE * min(pixels.shape[:2])))
-    edges = (pixels[:edge], pixels[-edge:], pixels[:, :edge], pixels[:, -edge:])
-    corners = (pixels[:edge, :edge], pixels[:edge, -edge:], pixels[-edge:, :edge], pixels[-edge:, -edge:])
-    along = [value for part in edges for value in (part.mean(axis=(0, 1)), part.std(axis=(0, 1)))]
-    return np.concatenate([*along, *(part.mean(axis=(0, 1)) for part in corners)])
 
 
 def _predictive(
