@@ -233,6 +233,7 @@ class Runs:
                 "training": {"epochs": 2 if cell.strategy in _PHASED else 1, "batch_size": 8, "precision": "fp32"},
                 **varied,
                 "evaluation": {"baselines": False, "resamples": 100},
+                "quality": "off",
                 "output": str(self.folder / "runs"),
                 "name": str(cell),
             },
