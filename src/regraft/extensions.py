@@ -8,7 +8,9 @@ import importlib.metadata
 import inspect
 import pkgutil
 import re
+import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -24,7 +26,7 @@ def names(room: str) -> list[str]:
     """What can be named: the files of ``regraft/<room>`` without an underscore, and entry points ``regraft.<room>``."""
     folder = Path(__file__).parent / room
     files = [module.name.replace("_", "-") for module in pkgutil.iter_modules([str(folder)]) if module.name[0] != "_"]
-    return sorted({*files, *(point.name for point in importlib.metadata.entry_points(group=f"regraft.{room}"))})
+    return sorted({*files, *(point.name for point in _points(room, tuple(sys.path)))})
 
 
 def find(room: str, name: str, kind: type[T]) -> type[T]:
@@ -40,7 +42,7 @@ def find(room: str, name: str, kind: type[T]) -> type[T]:
             f"{room} has no {name!r}",
             fix=f"did you mean {guess!r}?" if guess else f"there are: {', '.join(known)}",
         )
-    for point in importlib.metadata.entry_points(group=f"regraft.{room}"):
+    for point in _points(room, tuple(sys.path)):
         if point.name == name:
             found: type[T] = point.load()
             return found
@@ -50,6 +52,12 @@ def find(room: str, name: str, kind: type[T]) -> type[T]:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, kind) and value.__module__ == module.__name__
     )
+
+
+@cache
+def _points(room: str, path: tuple[str, ...]) -> tuple[importlib.metadata.EntryPoint, ...]:  # noqa: ARG001
+    """The entry points of a room. To find them a file of every installed package is read, so once for each ``path``."""
+    return tuple(importlib.metadata.entry_points(group=f"regraft.{room}"))
 
 
 def build(section: str, made_of: type[T], options: Mapping[str, Any]) -> T:
